@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every bound of Sealift in one place. Those that peers must agree on stand in PROTOCOL.md too. */
+#ifndef SEALIFT_BASE_BOUNDS_H
+#define SEALIFT_BASE_BOUNDS_H
+
+enum {
+	/* names and identities */
+	LIMIT_NAME = 64,	/* bytes of a VM, host, pool, volume, network name with its NUL */
+	LIMIT_DOMAIN = 128,	/* bytes of a domain with its NUL */
+	LIMIT_SPIFFE_ID = 256,	/* bytes of spiffe://DOMAIN/host/NAME with its NUL */
+	LIMIT_ADDRESS = 64,	/* bytes of a numeric IP address with its NUL */
+	LIMIT_UUID = 37,	/* bytes with the NUL */
+	LIMIT_TEXT = 512,	/* bytes of a reason meant for people, with its NUL */
+	LIMIT_PATH = 256,	/* bytes of a local path with its NUL */
+	LIMIT_UNIX_PATH = 108,	/* bytes of sun_path, unix(7) */
+
+	/* between our own processes */
+	LIMIT_IPC_MESSAGE = 65536,
+	LIMIT_IPC_FDS = 4,
+
+	/* certificates and signed statements */
+	LIMIT_PEM = 16384,	/* a certificate file: root or chain */
+	LIMIT_CRL = 24576,	/* one domain's CRL, DER or PEM */
+	LIMIT_STATEMENT = 24576, /* CMS SignedData, DER */
+	LIMIT_STATEMENT_JSON = 16384,
+	LIMIT_ANCHORS = 64,	/* roots that one engine trusts, all domains together */
+	LIMIT_STATEMENT_AGE_S = 300, /* longest life of an offer */
+
+	/* peer protocol, control connection */
+	LIMIT_FRAME = 65536,	/* one JSON message */
+	LIMIT_CONNECTIONS_PENDING = 64,	      /* not yet authenticated, all addresses */
+	LIMIT_CONNECTIONS_PENDING_ADDRESS = 8, /* of one address */
+	LIMIT_CONNECTIONS = 256,
+	LIMIT_HANDSHAKE_MS = 5000,
+
+	/* data plane */
+	LIMIT_RECORD_PLAINTEXT = 512 * 1024, /* inner bytes with type and padding */
+	LIMIT_CHANNELS = 17,	/* main and up to 16 multifd */
+	LIMIT_CHANNELS_PENDING = 32,
+
+	/* VMs */
+	LIMIT_DISKS = 8,
+	LIMIT_NICS = 8,
+	LIMIT_VCPUS = 1024,
+	LIMIT_VMS = 1024,
+	LIMIT_MIGRATIONS = 64,
+
+	/* local API */
+	LIMIT_API_LINE = 65536,
+	LIMIT_API_CLIENTS = 64,
+};
+
+#define LIMIT_MEMORY_BYTES (UINT64_C(16) << 40)
+#define LIMIT_MEMORY_MIN (UINT64_C(16) << 20)
+
+#endif

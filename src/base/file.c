@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+bool file_read_fd(int fd, size_t max_bytes, Buffer *buffer, Error *err)
+{
+	uint8_t chunk[4096];
+	size_t total = 0;
+
+	for (;;) {
+		ssize_t got = read(fd, chunk, sizeof(chunk));
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return error_set_errno(err, ERROR_IO, errno, "cannot read");
+		if (!got)
+			break;
+		if ((size_t)got > max_bytes - total)
+			return error_set(err, ERROR_LIMIT, "longer than %zu bytes", max_bytes);
+		total += (size_t)got;
+		if (!buffer_put(buffer, chunk, (size_t)got, err))
+			return false;
+	}
+	explicit_bzero(chunk, sizeof(chunk));
+	return true;
+}
+
+bool file_read(const char *path, size_t max_bytes, Buffer *buffer, Error *err)
+{
+	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	struct stat status;
+
+	if (fd < 0)
+		return error_set_errno(err, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO, errno,
+				       "cannot open %s", path);
+	if (fstat(fd, &status))
+		return error_set_errno(err, ERROR_IO, errno, "cannot examine %s", path);
+	if (!S_ISREG(status.st_mode))
+		return error_set(err, ERROR_CONFIG, "%s is not a regular file", path);
+	return file_read_fd(fd, max_bytes, buffer, err) || error_prefix(err, "%s", path);
+}
+
+bool file_write_fd(int fd, const void *data, size_t size, Error *err)
+{
+	const uint8_t *bytes = data;
+
+	while (size) {
+		ssize_t put = write(fd, bytes, size);
+
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put < 0)
+			return error_set_errno(err, ERROR_IO, errno, "cannot write");
+		bytes += put;
+		size -= (size_t)put;
+	}
+	return true;
+}
+
+static bool sync_directory_of(const char *path, Error *err)
+{
+	char directory[PATH_MAX];
+	char *slash;
+
+	snprintf(directory, sizeof(directory), "%s", path);
+	slash = strrchr(directory, '/');
+	if (!slash)
+		snprintf(directory, sizeof(directory), ".");
+	else
+		slash[slash == directory] = '\0';
+
+	AUTO_FD int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || fsync(fd))
+		return error_set_errno(err, ERROR_IO, errno, "cannot sync %s", directory);
+	return true;
+}
+
+bool file_replace(const char *path, const void *data, size_t size, unsigned int mode, Error *err)
+{
+	char temporary[PATH_MAX];
+	bool ok;
+
+	if (snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path) >= (int)sizeof(temporary))
+		return error_set(err, ERROR_LIMIT, "%s is longer than %d characters", path, PATH_MAX - 8);
+
+	AUTO_FD int fd = mkostemp(temporary, O_CLOEXEC);
+
+	if (fd < 0)
+		return error_set_errno(err, ERROR_IO, errno, "cannot create %s", temporary);
+	ok = file_write_fd(fd, data, size, err);
+	if (ok && (fchmod(fd, mode) || fsync(fd) || rename(temporary, path)))
+		ok = error_set_errno(err, ERROR_IO, errno, "cannot replace %s", path);
+	if (!ok) {
+		unlink(temporary);
+		return false;
+	}
+	return sync_directory_of(path, err);
+}
+
+bool file_make_directories(const char *path, unsigned int mode, Error *err)
+{
+	char partial[PATH_MAX];
+
+	if (snprintf(partial, sizeof(partial), "%s", path) >= (int)sizeof(partial))
+		return error_set(err, ERROR_LIMIT, "%s is longer than %d characters", path, PATH_MAX - 1);
+	for (char *p = partial + 1;; p++) {
+		char saved = *p;
+
+		if (saved != '/' && saved != '\0')
+			continue;
+		*p = '\0';
+		if (mkdir(partial, mode) && errno != EEXIST)
+			return error_set_errno(err, ERROR_IO, errno, "cannot make %s", partial);
+		*p = saved;
+		if (!saved)
+			return true;
+	}
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "wire/manifest.h"
+
+#include <ctype.h>
+#include <string.h>
+
+const char *const seal_mode_words[SEAL_MODE_COUNT] = { "required", "opportunistic", "disabled" };
+static const char *const format_words[] = { "raw", "qcow2" };
+static const char *const display_words[] = { "none", "vnc" };
+static const char *const populate_words[] = { "full", "none" };
+
+static const Field disk_fields[] = {
+	SCHEMA_TEXT(ManifestDisk, pool, TEXT_NAME, 1),
+	SCHEMA_TEXT(ManifestDisk, volume, TEXT_NAME, 1),
+	SCHEMA_ENUM(ManifestDisk, format, format_words),
+	SCHEMA_U64(ManifestDisk, size_bytes, 512, UINT64_C(1) << 50),
+	SCHEMA_BOOL(ManifestDisk, read_only),
+};
+static SCHEMA_DEFINE(disk_schema, "disk", ManifestDisk, disk_fields);
+
+static const Field nic_fields[] = {
+	SCHEMA_TEXT(ManifestNic, network, TEXT_NAME, 1),
+	SCHEMA_TEXT(ManifestNic, mac, TEXT_MAC, 17),
+};
+static SCHEMA_DEFINE(nic_schema, "nic", ManifestNic, nic_fields);
+
+static const Field manifest_fields[] = {
+	SCHEMA_TEXT(Manifest, name, TEXT_NAME, 1),
+	SCHEMA_TEXT(Manifest, uuid, TEXT_UUID, 36),
+	SCHEMA_TEXT(Manifest, machine, TEXT_NAME, 1),
+	SCHEMA_TEXT(Manifest, cpu, TEXT_NAME, 1),
+	SCHEMA_U64(Manifest, cpus, 1, LIMIT_VCPUS),
+	SCHEMA_U64(Manifest, memory_bytes, LIMIT_MEMORY_MIN, LIMIT_MEMORY_BYTES),
+	SCHEMA_ENUM(Manifest, display, display_words),
+	SCHEMA_ENUM(Manifest, populate, populate_words),
+	SCHEMA_BOOL(Manifest, boots_kernel),
+	SCHEMA_HEX(Manifest, kernel_sha256),
+	SCHEMA_HEX(Manifest, initrd_sha256),
+	SCHEMA_TEXT(Manifest, append, TEXT_PRINTABLE, 0),
+	SCHEMA_LIST(Manifest, disks, &disk_schema, 0),
+	SCHEMA_LIST(Manifest, nics, &nic_schema, 0),
+};
+SCHEMA_DEFINE(manifest_schema, "manifest", Manifest, manifest_fields);
+
+/* FAMILY-N.M, so that both sides mean the same machine whatever their QEMU's default is. */
+static bool is_versioned_machine(const char *machine)
+{
+	static const char *const families[] = { "pc-q35-", "pc-i440fx-" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+		const char *p = machine + strlen(families[i]);
+
+		if (strncmp(machine, families[i], strlen(families[i])))
+			continue;
+		if (!isdigit((unsigned char)*p))
+			return false;
+		while (isdigit((unsigned char)*p))
+			p++;
+		if (*p++ != '.' || !isdigit((unsigned char)*p))
+			return false;
+		while (isdigit((unsigned char)*p))
+			p++;
+		return !*p;
+	}
+	return false;
+}
+
+static bool is_zero(const uint8_t *bytes, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		if (bytes[i])
+			return false;
+	return true;
+}
+
+static bool check_boot(const Manifest *manifest, Error *err)
+{
+	bool has_kernel = !is_zero(manifest->kernel_sha256, DIGEST_SHA256_BYTES);
+
+	if (manifest->boots_kernel != has_kernel)
+		return error_set(err, ERROR_PEER, "boots_kernel and kernel_sha256 contradict each other");
+	if (!has_kernel &&
+	    (!is_zero(manifest->initrd_sha256, DIGEST_SHA256_BYTES) || manifest->append[0]))
+		return error_set(err, ERROR_PEER, "an initrd or a command line without a kernel");
+	return true;
+}
+
+bool manifest_check(const Manifest *manifest, Error *err)
+{
+	if (!schema_check(&manifest_schema, manifest, err))
+		return error_prefix(err, "manifest");
+	if (!is_versioned_machine(manifest->machine))
+		return error_set(err, ERROR_PEER,
+				 "manifest: machine \"%s\" is not pc-q35-N.M or pc-i440fx-N.M",
+				 manifest->machine);
+	if (manifest->memory_bytes % (2 << 20))
+		return error_set(err, ERROR_PEER, "manifest: memory of %llu bytes is no multiple of 2 MiB",
+				 (unsigned long long)manifest->memory_bytes);
+	for (size_t i = 0; i < manifest->disks_count; i++)
+		for (size_t j = 0; j < i; j++)
+			if (!strcmp(manifest->disks[i].pool, manifest->disks[j].pool) &&
+			    !strcmp(manifest->disks[i].volume, manifest->disks[j].volume))
+				return error_set(err, ERROR_PEER, "manifest: volume %s/%s twice",
+						 manifest->disks[i].pool, manifest->disks[i].volume);
+	for (size_t i = 0; i < manifest->nics_count; i++)
+		for (size_t j = 0; j < i; j++)
+			if (!strcmp(manifest->nics[i].mac, manifest->nics[j].mac))
+				return error_set(err, ERROR_PEER, "manifest: MAC %s twice",
+						 manifest->nics[i].mac);
+	return check_boot(manifest, err) || error_prefix(err, "manifest");
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The manifest: what a VM is made of, as its source signs it into the offer and the destination
+ * judges it. Nothing here is a path, an option or an object of QEMU: disks are (pool, volume),
+ * networks and machine types are names that the destination's own configuration and allow-lists
+ * map, boot files are digests. The one free text, the kernel command line, is data for the guest.
+ */
+#ifndef SEALIFT_WIRE_MANIFEST_H
+#define SEALIFT_WIRE_MANIFEST_H
+
+#include "base/bounds.h"
+#include "base/schema.h"
+
+enum { DIGEST_SHA256_BYTES = 32, MANIFEST_APPEND_BYTES = 1024 };
+
+typedef enum DiskFormat { DISK_RAW, DISK_QCOW2 } DiskFormat;
+typedef enum DisplayKind { DISPLAY_NONE, DISPLAY_VNC } DisplayKind;
+typedef enum PopulateKind { POPULATE_FULL, POPULATE_NONE } PopulateKind;
+
+/* How a VM wants its migrations sealed; the mode is signed in the offer. */
+typedef enum SealMode {
+	SEAL_REQUIRED,	    /* AES-256-GCM, or no migration */
+	SEAL_OPPORTUNISTIC, /* required, unless the peer's signed accept forbids encryption */
+	SEAL_DISABLED,	    /* authenticated (GMAC) but readable; both hosts must allow it */
+	SEAL_MODE_COUNT,
+} SealMode;
+extern const char *const seal_mode_words[SEAL_MODE_COUNT];
+
+typedef struct ManifestDisk {
+	char pool[LIMIT_NAME];
+	char volume[LIMIT_NAME];
+	DiskFormat format;
+	uint64_t size_bytes; /* virtual size */
+	bool read_only;
+} ManifestDisk;
+
+typedef struct ManifestNic {
+	char network[LIMIT_NAME];
+	char mac[18];
+} ManifestNic;
+
+typedef struct Manifest {
+	char name[LIMIT_NAME];
+	char uuid[LIMIT_UUID];
+	char machine[LIMIT_NAME]; /* versioned, such as pc-q35-10.0 */
+	char cpu[LIMIT_NAME];	  /* model name */
+	uint64_t cpus;
+	uint64_t memory_bytes;
+	DisplayKind display;
+	PopulateKind populate; /* what the destination does with the memory before it accepts */
+	bool boots_kernel;     /* kernel and initrd by digest, else firmware boots the first disk */
+	uint8_t kernel_sha256[DIGEST_SHA256_BYTES];
+	uint8_t initrd_sha256[DIGEST_SHA256_BYTES]; /* zeros: no initrd */
+	char append[MANIFEST_APPEND_BYTES];
+	ManifestDisk disks[LIMIT_DISKS];
+	size_t disks_count;
+	ManifestNic nics[LIMIT_NICS];
+	size_t nics_count;
+} Manifest;
+
+extern const Schema manifest_schema;
+
+/* Bounds that the schema cannot say: memory a multiple of 2 MiB, machine type versioned and on the
+ * allow-list of families (pc-q35-N.M, pc-i440fx-N.M), boot fields consistent, no MAC or volume
+ * twice. ERROR_PEER. */
+MUST_CHECK bool manifest_check(const Manifest *manifest, Error *err);
+
+#endif
