@@ -31,7 +31,11 @@ enum {
 	LIMIT_CONNECTIONS_PENDING = 64,	      /* not yet authenticated, all addresses */
 	LIMIT_CONNECTIONS_PENDING_ADDRESS = 8, /* of one address */
 	LIMIT_CONNECTIONS = 256,
+	LIMIT_CONNECTIONS_PEER = 8,	/* authenticated, of one identity */
+	LIMIT_MESSAGES_S = 200,		/* from one connection in a second */
+	LIMIT_SEND_QUEUE = 4 * (LIMIT_FRAME + 4), /* bytes that wait for a peer that does not read */
 	LIMIT_HANDSHAKE_MS = 5000,
+	LIMIT_SILENCE_MS = 15000, /* until bytes that nobody acknowledges end a TCP connection */
 
 	/* data plane */
 	LIMIT_RECORD_PLAINTEXT = 512 * 1024, /* inner bytes with type and padding */

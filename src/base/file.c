@@ -12,24 +12,24 @@ bool file_read_fd(int fd, size_t max_bytes, Buffer *buffer, Error *err)
 {
 	uint8_t chunk[4096];
 	size_t total = 0;
+	ssize_t got;
+	bool ok = true;
 
-	for (;;) {
-		ssize_t got = read(fd, chunk, sizeof(chunk));
-
-		if (got < 0 && errno == EINTR)
+	do {
+		got = read(fd, chunk, sizeof(chunk));
+		if (got < 0 && errno != EINTR)
+			ok = error_set_errno(err, ERROR_IO, errno, "cannot read");
+		if (got <= 0)
 			continue;
-		if (got < 0)
-			return error_set_errno(err, ERROR_IO, errno, "cannot read");
-		if (!got)
-			break;
 		if ((size_t)got > max_bytes - total)
-			return error_set(err, ERROR_LIMIT, "longer than %zu bytes", max_bytes);
+			ok = error_set(err, ERROR_LIMIT, "longer than %zu bytes", max_bytes);
+		else
+			ok = buffer_put(buffer, chunk, (size_t)got, err);
 		total += (size_t)got;
-		if (!buffer_put(buffer, chunk, (size_t)got, err))
-			return false;
-	}
+	} while (ok && got);
+	/* It may have been a key. */
 	explicit_bzero(chunk, sizeof(chunk));
-	return true;
+	return ok;
 }
 
 bool file_read(const char *path, size_t max_bytes, Buffer *buffer, Error *err)
@@ -105,19 +105,36 @@ bool file_replace(const char *path, const void *data, size_t size, unsigned int 
 	return sync_directory_of(path, err);
 }
 
+/* What exists already must be a directory too: mkdir says EEXIST of any file. */
+static bool make_directory(const char *path, unsigned int mode)
+{
+	struct stat status;
+
+	if (!mkdir(path, mode))
+		return true;
+	if (errno != EEXIST || stat(path, &status))
+		return false;
+	if (S_ISDIR(status.st_mode))
+		return true;
+	errno = ENOTDIR;
+	return false;
+}
+
 bool file_make_directories(const char *path, unsigned int mode, Error *err)
 {
 	char partial[PATH_MAX];
 
 	if (snprintf(partial, sizeof(partial), "%s", path) >= (int)sizeof(partial))
 		return error_set(err, ERROR_LIMIT, "%s is longer than %d characters", path, PATH_MAX - 1);
+	if (!partial[0])
+		return error_set(err, ERROR_IO, "cannot make a directory without a name");
 	for (char *p = partial + 1;; p++) {
 		char saved = *p;
 
 		if (saved != '/' && saved != '\0')
 			continue;
 		*p = '\0';
-		if (mkdir(partial, mode) && errno != EEXIST)
+		if (!make_directory(partial, mode))
 			return error_set_errno(err, ERROR_IO, errno, "cannot make %s", partial);
 		*p = saved;
 		if (!saved)

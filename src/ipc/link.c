@@ -31,6 +31,7 @@ IpcLink *ipc_link_new(int fd, const IpcRule *rules, Error *err)
 		link->payload = calloc(1, largest);
 	if (!link || !link->payload) {
 		free(link);
+		cleanup_fd(&fd);
 		error_set(err, ERROR_INTERNAL, "no memory for a link");
 		return NULL;
 	}
@@ -189,11 +190,17 @@ IpcReceived ipc_receive(IpcLink *link, IpcMessage *ret_message, Error *err)
 	while (got < 0 && errno == EINTR);
 	if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 		return IPC_NOTHING;
-	if (got <= 0) {
+	if (got < 0) {
 		link->broken = true;
 		return IPC_CLOSED;
 	}
 	take_fds(&header, ret_message);
+	if (!got) {
+		/* Or an empty message, which nobody sends; its descriptors would be left open. */
+		ipc_message_clear(ret_message, link);
+		link->broken = true;
+		return IPC_CLOSED;
+	}
 	if (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
 		error_set(err, ERROR_PEER, "a message is longer than %d bytes or has more than %d descriptors",
 			  LIMIT_IPC_MESSAGE, LIMIT_IPC_FDS);
@@ -202,6 +209,8 @@ IpcReceived ipc_receive(IpcLink *link, IpcMessage *ret_message, Error *err)
 		return IPC_MESSAGE;
 	}
 	explicit_bzero(link->in, (size_t)got);
+	/* What was decoded before the fault was found may be a key. */
+	explicit_bzero(link->payload, link->payload_size);
 	ipc_message_clear(ret_message, link);
 	link->broken = true;
 	return IPC_BROKEN;

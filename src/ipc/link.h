@@ -40,7 +40,7 @@ typedef struct IpcMessage {
 
 typedef struct IpcLink IpcLink;
 
-/* Takes fd (closed by ipc_link_free). `rules` are what this side receives; they outlive the link. */
+/* Takes fd, also when it fails (else closed by ipc_link_free). `rules` are what this side receives; they outlive the link. */
 IpcLink *ipc_link_new(int fd, const IpcRule *rules, Error *err);
 void ipc_link_free(IpcLink *link);
 DEFINE_CLEANUP(IpcLink, ipc_link, ipc_link_free)

@@ -182,8 +182,11 @@ static bool decode_bytes(const Field *field, const json_t *json, uint8_t *base, 
 
 	if (!json_is_string(json))
 		return wrong_type(field, "a base64 string", err);
-	if (!base64_decode(json_string_value(json), json_string_length(json), &bytes, err))
+	if (!base64_decode(json_string_value(json), json_string_length(json), &bytes, err)) {
+		/* More bytes than the field holds break our schema, whatever base64 calls it. */
+		err->category = ERROR_PEER;
 		return error_prefix(err, "%s", field->name);
+	}
 	if (bytes.used)
 		memcpy(base + field->offset, bytes.data, bytes.used);
 	memcpy(base + field->count_offset, &bytes.used, sizeof(bytes.used));

@@ -43,7 +43,7 @@ static const Field manifest_fields[] = {
 SCHEMA_DEFINE(manifest_schema, "manifest", Manifest, manifest_fields);
 
 /* FAMILY-N.M, so that both sides mean the same machine whatever their QEMU's default is. */
-static bool is_versioned_machine(const char *machine)
+bool manifest_is_versioned_machine(const char *machine)
 {
 	static const char *const families[] = { "pc-q35-", "pc-i440fx-" };
 
@@ -89,7 +89,7 @@ bool manifest_check(const Manifest *manifest, Error *err)
 {
 	if (!schema_check(&manifest_schema, manifest, err))
 		return error_prefix(err, "manifest");
-	if (!is_versioned_machine(manifest->machine))
+	if (!manifest_is_versioned_machine(manifest->machine))
 		return error_set(err, ERROR_PEER,
 				 "manifest: machine \"%s\" is not pc-q35-N.M or pc-i440fx-N.M",
 				 manifest->machine);

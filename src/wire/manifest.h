@@ -60,6 +60,9 @@ typedef struct Manifest {
 
 extern const Schema manifest_schema;
 
+/* Whether a machine type is FAMILY-N.M of an allowed family. */
+bool manifest_is_versioned_machine(const char *machine);
+
 /* Bounds that the schema cannot say: memory a multiple of 2 MiB, machine type versioned and on the
  * allow-list of families (pc-q35-N.M, pc-i440fx-N.M), boot fields consistent, no MAC or volume
  * twice. ERROR_PEER. */

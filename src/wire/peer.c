@@ -26,6 +26,13 @@ static const JsonFamily peer_family = {
 	.count = PEER_KIND_COUNT,
 };
 
+bool peer_version_fits(uint64_t min, uint64_t max)
+{
+	const uint64_t own_min = PEER_VERSION_MIN, own_max = PEER_VERSION_MAX;
+
+	return min <= max && min <= own_max && max >= own_min;
+}
+
 bool peer_encode_frame(const PeerMessage *message, Buffer *buffer, Error *err)
 {
 	AUTO_BUFFER Buffer json = BUFFER_INIT(LIMIT_FRAME);

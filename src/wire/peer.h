@@ -49,6 +49,7 @@ typedef struct PeerMessage {
 	uint8_t crl[LIMIT_CRL]; /* DER, of the speaker's own domain */
 	size_t crl_size;
 	/* statement */
+	StatementKind statement; /* what the CMS claims to hold; the notary finds out */
 	uint8_t cms[LIMIT_STATEMENT];
 	size_t cms_size;
 	/* key, keyed, refuse, cancel, query, state, and statement (for routing only) */
@@ -65,6 +66,9 @@ extern const Schema *const peer_schemas[PEER_KIND_COUNT];
 extern const Schema peer_hello_schema, peer_statement_schema, peer_key_schema, peer_keyed_schema,
 	peer_refuse_schema, peer_cancel_schema, peer_query_schema, peer_state_schema,
 	peer_ping_schema, peer_pong_schema;
+
+/* Whether a peer that speaks min..max and this build have a version in common. */
+bool peer_version_fits(uint64_t min, uint64_t max);
 
 /* Appends a whole frame, length included. */
 MUST_CHECK bool peer_encode_frame(const PeerMessage *message, Buffer *buffer, Error *err);

@@ -97,7 +97,7 @@ struct Walker {
 	uint64_t t, checked, errors, dirtied, rounds, disk_writes, tcp;
 };
 
-static void die(const char *what)
+_Noreturn static void die(const char *what)
 {
 	fprintf(stderr, "walker fatal: %s: %s\n", what, strerror(errno));
 	/* Process 1 may not end: that would be a kernel panic and hide this line. */

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The strict side of statements. CMS_verify alone does not compare the content type with the signed
+ * attribute, nor look at the signature algorithm, and its CAdES mode judges certificates by its own
+ * rules and clock; so each rule stands here, and CMS_verify is left with the two digests and
+ * the signature.
+ */
+#include "crypto/cms.h"
+
+#include <string.h>
+
+#include <openssl/err.h>
+#include <openssl/ess.h>
+
+#include "base/bounds.h"
+#include "crypto/cms_internal.h"
+
+static CMS_ContentInfo *decode(const uint8_t *der, size_t size, Error *err)
+{
+	const uint8_t *end = der;
+	AUTO_CMS_CONTENT CMS_ContentInfo *cms = d2i_CMS_ContentInfo(NULL, &end, (long)size);
+	uint8_t *again = NULL;
+	int length;
+	bool same;
+
+	if (!cms) {
+		openssl_error(err, ERROR_AUTH, "not a CMS message");
+		return NULL;
+	}
+	if (end != der + size) {
+		error_set(err, ERROR_AUTH, "%zu bytes after the CMS message", size - (size_t)(end - der));
+		return NULL;
+	}
+	length = i2d_CMS_ContentInfo(cms, &again);
+	same = length > 0 && (size_t)length == size && !memcmp(again, der, size);
+	OPENSSL_free(again);
+	if (!same) {
+		ERR_clear_error();
+		error_set(err, ERROR_AUTH, "CMS message is not canonical DER");
+		return NULL;
+	}
+	return TAKE_PTR(cms);
+}
+
+static bool check_content(CMS_ContentInfo *cms, const ASN1_OBJECT *type, CmsContentType expected,
+			  Error *err)
+{
+	char found[128] = "?";
+	ASN1_OCTET_STRING **content;
+
+	if (OBJ_obj2nid(CMS_get0_type(cms)) != NID_pkcs7_signed)
+		return error_set(err, ERROR_AUTH, "CMS message is not SignedData");
+	if (OBJ_cmp(CMS_get0_eContentType(cms), type)) {
+		OBJ_obj2txt(found, sizeof(found), CMS_get0_eContentType(cms), 1);
+		return error_set(err, ERROR_AUTH, "content type is %s, not %s (%s)", found,
+				 cms_content_type_oid(expected), cms_content_type_word(expected));
+	}
+	content = CMS_get0_content(cms);
+	if (!content || !*content)
+		return error_set(err, ERROR_AUTH, "CMS message has no content inside");
+	if (!ASN1_STRING_length(*content) || ASN1_STRING_length(*content) > LIMIT_STATEMENT_JSON)
+		return error_set(err, ERROR_LIMIT, "statement of %d bytes, not 1..%d",
+				 ASN1_STRING_length(*content), LIMIT_STATEMENT_JSON);
+	return true;
+}
+
+/* Known attributes, each once: one that a later reader might heed is no harmless extra. */
+static bool check_attributes(const CMS_SignerInfo *signer, Error *err)
+{
+	static const int known[] = { NID_pkcs9_contentType, NID_pkcs9_messageDigest,
+				     NID_id_smime_aa_signingCertificateV2, NID_pkcs9_signingTime };
+	enum { REQUIRED = 3 };
+	int found = 0;
+
+	if (CMS_signed_get_attr_count(signer) < REQUIRED)
+		return error_set(err, ERROR_AUTH, "CMS message has not the signed attributes it needs");
+	if (CMS_unsigned_get_attr_count(signer) > 0)
+		return error_set(err, ERROR_AUTH, "CMS message has unsigned attributes");
+	for (int i = 0; i < (int)ARRAY_SIZE(known); i++) {
+		int at = CMS_signed_get_attr_by_NID(signer, known[i], -1);
+
+		if (at < 0 && i < REQUIRED)
+			return error_set(err, ERROR_AUTH, "CMS message has no signed attribute %s",
+					 OBJ_nid2sn(known[i]));
+		if (at < 0)
+			continue;
+		if (CMS_signed_get_attr_by_NID(signer, known[i], at) >= 0 ||
+		    X509_ATTRIBUTE_count(CMS_signed_get_attr(signer, at)) != 1)
+			return error_set(err, ERROR_AUTH, "CMS message has signed attribute %s twice",
+					 OBJ_nid2sn(known[i]));
+		found++;
+	}
+	if (found != CMS_signed_get_attr_count(signer))
+		return error_set(err, ERROR_AUTH, "CMS message has a signed attribute that is not known");
+	return true;
+}
+
+static bool check_algorithms(CMS_SignerInfo *signer, Error *err)
+{
+	X509_ALGOR *digest = NULL, *signature = NULL;
+	const ASN1_OBJECT *digest_type, *signature_type;
+	int digest_param, signature_param;
+
+	CMS_SignerInfo_get0_algs(signer, NULL, NULL, &digest, &signature);
+	X509_ALGOR_get0(&digest_type, &digest_param, NULL, digest);
+	X509_ALGOR_get0(&signature_type, &signature_param, NULL, signature);
+	/* RFC 5754: the parameters of SHA-384 absent (or NULL), of ecdsa-with-SHA384 absent. */
+	if (OBJ_obj2nid(digest_type) != NID_sha384 ||
+	    (digest_param != V_ASN1_UNDEF && digest_param != V_ASN1_NULL))
+		return error_set(err, ERROR_AUTH, "digest is %s, not SHA384",
+				 OBJ_nid2sn(OBJ_obj2nid(digest_type)));
+	if (OBJ_obj2nid(signature_type) != NID_ecdsa_with_SHA384 || signature_param != V_ASN1_UNDEF)
+		return error_set(err, ERROR_AUTH, "signature is %s, not ecdsa-with-SHA384",
+				 OBJ_nid2sn(OBJ_obj2nid(signature_type)));
+	return true;
+}
+
+static bool check_signed_type(const CMS_SignerInfo *signer, const ASN1_OBJECT *type, Error *err)
+{
+	const ASN1_OBJECT *signed_type = CMS_signed_get0_data_by_OBJ(
+		signer, OBJ_nid2obj(NID_pkcs9_contentType), -3, V_ASN1_OBJECT);
+
+	if (!signed_type || OBJ_cmp(signed_type, type))
+		return error_set(err, ERROR_AUTH, "signed content type differs from that of the content");
+	return true;
+}
+
+/* signingCertificateV2 must name the certificate that is used, so that no other one with the same
+ * key can be put in its place. */
+static bool check_signing_certificate(const CMS_SignerInfo *signer, X509 *leaf, Error *err)
+{
+	const ASN1_STRING *value = CMS_signed_get0_data_by_OBJ(
+		signer, OBJ_nid2obj(NID_id_smime_aa_signingCertificateV2), -3, V_ASN1_SEQUENCE);
+	AUTO_X509_STACK STACK_OF(X509) *chain = sk_X509_new_null();
+	ESS_SIGNING_CERT_V2 *named = NULL;
+	const uint8_t *end;
+	bool ok = false;
+
+	if (!chain || X509_add_cert(chain, leaf, X509_ADD_FLAG_UP_REF) != 1)
+		return openssl_error(err, ERROR_INTERNAL, "no memory for a certificate");
+	if (value) {
+		end = ASN1_STRING_get0_data(value);
+		named = d2i_ESS_SIGNING_CERT_V2(NULL, &end, ASN1_STRING_length(value));
+		ok = named && end == ASN1_STRING_get0_data(value) + ASN1_STRING_length(value) &&
+		     OSSL_ESS_check_signing_certs(NULL, named, chain, 1) == 1;
+	}
+	ESS_SIGNING_CERT_V2_free(named);
+	ERR_clear_error();
+	return ok || error_set(err, ERROR_AUTH, "signed attribute names another certificate");
+}
+
+/* Byte by byte, where OpenSSL's comparison of names knows no case. */
+static bool is_named_exactly(CMS_SignerInfo *signer, X509 *certificate)
+{
+	X509_NAME *name = NULL;
+	const uint8_t *a, *b;
+	size_t a_size, b_size;
+
+	return !CMS_SignerInfo_cert_cmp(signer, certificate) &&
+	       CMS_SignerInfo_get0_signer_id(signer, NULL, &name, NULL) == 1 && name &&
+	       X509_NAME_get0_der(name, &a, &a_size) == 1 &&
+	       X509_NAME_get0_der(X509_get_issuer_name(certificate), &b, &b_size) == 1 &&
+	       a_size == b_size && !memcmp(a, b, a_size);
+}
+
+/* The certificate of the signer; the others, which must be those of CAs, are left in the stack. */
+static X509 *find_leaf(CMS_SignerInfo *signer, const STACK_OF(X509) *certificates, Error *err)
+{
+	X509 *leaf = NULL;
+
+	for (int i = 0; i < sk_X509_num(certificates); i++) {
+		X509 *certificate = sk_X509_value(certificates, i);
+
+		if (!leaf && is_named_exactly(signer, certificate)) {
+			leaf = certificate;
+		} else if (X509_check_ca(certificate) != 1) {
+			error_set(err, ERROR_AUTH, "CMS message has a certificate that is of no use");
+			return NULL;
+		}
+	}
+	if (!leaf)
+		error_set(err, ERROR_AUTH, "CMS message has not its signer's certificate");
+	return leaf;
+}
+
+static CMS_SignerInfo *only_signer(CMS_ContentInfo *cms, Error *err)
+{
+	STACK_OF(CMS_SignerInfo) *signers = CMS_get0_SignerInfos(cms);
+	STACK_OF(X509_CRL) *crls = CMS_get1_crls(cms);
+	bool has_crls = crls != NULL;
+
+	openssl_free_crls(crls);
+	if (sk_CMS_SignerInfo_num(signers) != 1) {
+		error_set(err, ERROR_AUTH, "CMS message has %d signers, not one",
+			  signers ? sk_CMS_SignerInfo_num(signers) : 0);
+		return NULL;
+	}
+	if (has_crls) {
+		error_set(err, ERROR_AUTH, "CMS message brings CRLs");
+		return NULL;
+	}
+	return sk_CMS_SignerInfo_value(signers, 0);
+}
+
+static bool check_signer(CMS_ContentInfo *cms, const AnchorStore *store, int64_t now_s,
+			 const ASN1_OBJECT *type, SpiffeRole expected_role, SpiffeId *ret_signer,
+			 Error *err)
+{
+	CMS_SignerInfo *signer = only_signer(cms, err);
+	AUTO_X509_STACK STACK_OF(X509) *certificates = CMS_get1_certs(cms);
+	X509 *leaf;
+
+	if (!signer)
+		return false;
+	if (!certificates || sk_X509_num(certificates) > CMS_CERTIFICATES_MAX)
+		return error_set(err, ERROR_AUTH, "CMS message has %d certificates, not 1..%d",
+				 certificates ? sk_X509_num(certificates) : 0, CMS_CERTIFICATES_MAX);
+	if (!check_attributes(signer, err) || !check_algorithms(signer, err) ||
+	    !check_signed_type(signer, type, err))
+		return false;
+	leaf = find_leaf(signer, certificates, err);
+	if (!leaf || !check_signing_certificate(signer, leaf, err) ||
+	    !anchor_verify_certificate(store, leaf, certificates, now_s, ANCHOR_SIGN, ret_signer, err))
+		return false;
+	if (ret_signer->role != expected_role)
+		return error_set(err, ERROR_AUTH, "%s signed what only a%s %s may sign", ret_signer->text,
+				 expected_role == SPIFFE_AUTHORITY ? "n" : "",
+				 spiffe_role_word(expected_role));
+	return true;
+}
+
+/* The certificate was judged already, the content is taken from the message itself. */
+static bool check_signature(CMS_ContentInfo *cms, Error *err)
+{
+	if (CMS_verify(cms, NULL, NULL, NULL, NULL,
+		       CMS_BINARY | CMS_NO_SIGNER_CERT_VERIFY | CMS_NOCRL) == 1)
+		return true;
+	return openssl_error(err, ERROR_AUTH, "signature does not verify");
+}
+
+bool cms_verify(const AnchorStore *store, int64_t now_s, const void *der, size_t size,
+		CmsContentType expected, SpiffeRole expected_role, SpiffeId *ret_signer,
+		Buffer *buffer, Error *err)
+{
+	AUTO_ASN1_OBJECT ASN1_OBJECT *type = cms_content_type_object(expected, err);
+	AUTO_CMS_CONTENT CMS_ContentInfo *cms = NULL;
+	const ASN1_OCTET_STRING *content;
+	SpiffeId signer;
+
+	if (!type)
+		return false;
+	if (!size || size > LIMIT_STATEMENT)
+		return error_set(err, ERROR_LIMIT, "CMS message of %zu bytes, not 1..%d", size,
+				 LIMIT_STATEMENT);
+	cms = decode(der, size, err);
+	if (!cms || !check_content(cms, type, expected, err) || !cms_check_encoding(der, size, err) ||
+	    !check_signer(cms, store, now_s, type, expected_role, &signer, err) ||
+	    !check_signature(cms, err))
+		return false;
+	content = *CMS_get0_content(cms);
+	if (!buffer_put(buffer, ASN1_STRING_get0_data(content), (size_t)ASN1_STRING_length(content),
+			err))
+		return false;
+	*ret_signer = signer;
+	return true;
+}

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The gate and the two notaries: start, trust anchors, restart, requests. */
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "crypto/spiffe.h"
+#include "engine/engine.h"
+
+enum { RESTART_SECONDS = 1 };
+
+/* --- requests --- */
+
+Request *request_new(Engine *engine, Job *job)
+{
+	Request *request = calloc(1, sizeof(*request));
+
+	if (!request)
+		return NULL;
+	request->number = ++engine->next_number;
+	request->job = job ? job->serial : 0;
+	LIST_INSERT_HEAD(&engine->requests, request, link);
+	return request;
+}
+
+Request *request_find(Engine *engine, uint64_t number)
+{
+	Request *request;
+
+	LIST_FOREACH(request, &engine->requests, link)
+		if (request->number == number)
+			return request;
+	return NULL;
+}
+
+void request_free(Request *request)
+{
+	LIST_REMOVE(request, link);
+	free(request->crl);
+	free(request);
+}
+
+/* --- trust --- */
+
+static bool send_both(Engine *engine, uint16_t type, const Schema *schema, const void *payload,
+		      Error *err)
+{
+	return child_send(engine->gate, type, 0, schema, payload, NULL, 0, err) &&
+	       child_send(engine->verifier, type, 0, schema, payload, NULL, 0, err);
+}
+
+bool children_trust(Engine *engine, const DomainRecord *domain, Error *err)
+{
+	RoleAnchor anchor;
+	RoleCrl crl;
+
+	if (!engine->gate || !engine->verifier)
+		return error_set(err, ERROR_UNAVAILABLE, "gate or notary is being restarted");
+	memset(&anchor, 0, sizeof(anchor));
+	snprintf(anchor.domain, sizeof(anchor.domain), "%s", domain->domain);
+	memcpy(anchor.root, domain->root, domain->root_size);
+	anchor.root_size = domain->root_size;
+	if (!send_both(engine, ROLE_ANCHOR, &role_anchor_schema, &anchor, err))
+		return false;
+	if (!domain->crl_size)
+		return true;
+	memset(&crl, 0, sizeof(crl));
+	snprintf(crl.domain, sizeof(crl.domain), "%s", domain->domain);
+	memcpy(crl.crl, domain->crl, domain->crl_size);
+	crl.crl_size = domain->crl_size;
+	return send_both(engine, ROLE_CRL, &role_crl_schema, &crl, err);
+}
+
+void children_distrust(Engine *engine, const char *domain)
+{
+	RoleForget forget;
+	Error err = ERROR_INIT;
+
+	memset(&forget, 0, sizeof(forget));
+	snprintf(forget.domain, sizeof(forget.domain), "%s", domain);
+	if (!engine->gate || !engine->verifier ||
+	    !send_both(engine, ROLE_FORGET, &role_forget_schema, &forget, &err))
+		log_warning(engine->log, "distrust of %s waits for a restart of gate and notary", domain);
+}
+
+void children_take_crl(Engine *engine, const RoleCrl *crl, uint64_t next_update_s)
+{
+	DomainRecord *domain = calloc(1, sizeof(*domain));
+	Error err = ERROR_INIT;
+
+	if (!domain)
+		return;
+	if (!store_get(engine->store, STORE_DOMAINS, crl->domain, domain, &err)) {
+		free(domain);
+		return;
+	}
+	memcpy(domain->crl, crl->crl, crl->crl_size);
+	domain->crl_size = crl->crl_size;
+	domain->crl_next_update_s = next_update_s;
+	if (!store_put(engine->store, STORE_DOMAINS, crl->domain, domain, &err) ||
+	    !send_both(engine, ROLE_CRL, &role_crl_schema, crl, &err))
+		log_warning(engine->log, "CRL of %s: %s", crl->domain, err.text);
+	else
+		log_info(engine->log, "newer CRL domain=%s", crl->domain);
+	free(domain);
+}
+
+static bool send_stored_trust(void *context, const void *object, Error *err)
+{
+	return children_trust(context, object, err);
+}
+
+/* --- start --- */
+
+static bool open_file(const char *path, int *ret_fd, Error *err)
+{
+	*ret_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	return *ret_fd >= 0 || error_set_errno(err, ERROR_CONFIG, errno, "cannot open %s", path);
+}
+
+static void schedule_restart(Engine *engine)
+{
+	const struct timeval delay = { .tv_sec = RESTART_SECONDS };
+
+	if (!engine->stopping)
+		evtimer_add(engine->restart, &delay);
+}
+
+static void ready(Engine *engine)
+{
+	Error err = ERROR_INIT;
+
+	if (!engine->gate_ready || !engine->signer_ready || !engine->verifier_ready || engine->serving)
+		return;
+	/* Domains may have come to the store while a child was away. */
+	if (!store_each(engine->store, STORE_DOMAINS, send_stored_trust, engine, &err))
+		log_error(engine->log, "trust: %s", err.text);
+	engine->serving = true;
+	engine_on_children_ready(engine);
+}
+
+static void take_identity(Engine *engine, const GateIdentity *identity)
+{
+	SpiffeId id;
+	Error err = ERROR_INIT;
+
+	if (!spiffe_parse(identity->peer_id, strlen(identity->peer_id), &id, &err) ||
+	    id.role != SPIFFE_HOST) {
+		log_error(engine->log, "signing certificate: %s is not a host's name", identity->peer_id);
+		return;
+	}
+	snprintf(engine->host_id, sizeof(engine->host_id), "%s", id.text);
+	snprintf(engine->domain, sizeof(engine->domain), "%s", id.domain);
+	snprintf(engine->config.policy.host_id, LIMIT_SPIFFE_ID, "%s", id.text);
+	snprintf(engine->config.policy.domain, LIMIT_DOMAIN, "%s", id.domain);
+	engine->certificate_not_after_s = identity->not_after_s;
+}
+
+static Job *job_of_request(Engine *engine, uint64_t number)
+{
+	Request *request = request_find(engine, number);
+	Job *job = request ? job_find(engine, request->job) : NULL;
+
+	if (request)
+		request_free(request);
+	return job;
+}
+
+static void on_crl_checked(Engine *engine, uint64_t number, const NotaryCrl *answer)
+{
+	Request *request = request_find(engine, number);
+
+	if (!request)
+		return;
+	if (answer->newer && request->crl)
+		children_take_crl(engine, request->crl, answer->next_update_s);
+	request_free(request);
+}
+
+static void on_notary_failed(Engine *engine, IpcMessage *message)
+{
+	const RoleFailure *failure = message->payload;
+	Request *request = request_find(engine, message->subject);
+	Job *job = job_of_request(engine, message->subject);
+	Error err = ERROR_INIT;
+
+	error_set(&err, (ErrorCategory)failure->category, "%s", failure->text);
+	if (job) {
+		migration_on_notary_failed(job->migration, &err);
+		job_settle(job);
+	} else if (request || !message->subject) {
+		log_warning(engine->log, "notary: %s", err.text);
+	}
+}
+
+static void on_notary_message(void *context, Child *child, IpcMessage *message)
+{
+	Engine *engine = context;
+	Job *job;
+
+	switch (message->type) {
+	case NOTARY_IDENTITY:
+		take_identity(engine, message->payload);
+		return;
+	case ROLE_READY:
+		*(child == engine->signer ? &engine->signer_ready : &engine->verifier_ready) = true;
+		ready(engine);
+		return;
+	case NOTARY_SIGNED:
+		job = job_of_request(engine, message->subject);
+		if (job) {
+			migration_on_signed(job->migration, message->payload);
+			job_settle(job);
+		}
+		return;
+	case NOTARY_VERIFIED:
+		job = job_of_request(engine, message->subject);
+		if (job) {
+			migration_on_verified(job->migration, message->payload);
+			job_settle(job);
+		}
+		return;
+	case NOTARY_CRL:
+		on_crl_checked(engine, message->subject, message->payload);
+		return;
+	default:
+		on_notary_failed(engine, message);
+	}
+}
+
+/* What was asked of a notary that died is answered with its death. */
+static void fail_requests(Engine *engine, const Error *cause)
+{
+	Request *request;
+
+	while ((request = LIST_FIRST(&engine->requests))) {
+		Job *job = request->channel ? NULL : job_find(engine, request->job);
+
+		request_free(request);
+		if (!job)
+			continue;
+		migration_on_notary_failed(job->migration, cause);
+		job_settle(job);
+	}
+}
+
+static void on_notary_gone(void *context, Child *child, const Error *cause)
+{
+	Engine *engine = context;
+	bool signer = child == engine->signer;
+
+	log_error(engine->log, "%s notary: %s", signer ? "signing" : "verifying", cause->text);
+	child_free(child);
+	*(signer ? &engine->signer : &engine->verifier) = NULL;
+	*(signer ? &engine->signer_ready : &engine->verifier_ready) = false;
+	engine->serving = false;
+	fail_requests(engine, cause);
+	schedule_restart(engine);
+}
+
+static void on_gate_message(void *context, Child *child, IpcMessage *message)
+{
+	Engine *engine = context;
+
+	(void)child;
+	if (message->type == ROLE_READY) {
+		engine->gate_ready = true;
+		ready(engine);
+		return;
+	}
+	connections_on_gate_message(engine, message);
+}
+
+static void on_gate_gone(void *context, Child *child, const Error *cause)
+{
+	Engine *engine = context;
+
+	log_error(engine->log, "gate: %s", cause->text);
+	child_free(child);
+	engine->gate = NULL;
+	engine->gate_ready = false;
+	engine->serving = false;
+	connections_on_gate_gone(engine, cause);
+	schedule_restart(engine);
+}
+
+/* argv of a child: MODE, --user U:G where we are root and a user is configured. */
+static Child *spawn(Engine *engine, const char *program, const char *mode, const char *user,
+		    const int *fds, size_t n_fds, const IpcRule *rules, const ChildEvents *events,
+		    Error *err)
+{
+	char path[LIMIT_PATH + 32];
+	const char *arguments[4] = { NULL };
+	size_t used = 0;
+	ChildSpec spec = { .path = path, .args = arguments, .fds_count = n_fds, .rules = rules };
+
+	snprintf(path, sizeof(path), "%s/%s", engine->config.libexec_directory, program);
+	if (mode)
+		arguments[used++] = mode;
+	if (user[0] && !geteuid()) {
+		arguments[used++] = "--user";
+		arguments[used++] = user;
+	}
+	memcpy(spec.fds, fds, n_fds * sizeof(*fds));
+	return child_new(engine->base, &spec, events, engine, err);
+}
+
+static const ChildEvents notary_events = { on_notary_message, on_notary_gone };
+static const ChildEvents gate_events = { on_gate_message, on_gate_gone };
+
+static bool start_signer(Engine *engine, Error *err)
+{
+	AUTO_FD int certificate = -1;
+	AUTO_FD int key = -1;
+
+	if (!open_file(engine->config.sign_certificate, &certificate, err) ||
+	    !open_file(engine->config.sign_key, &key, err))
+		return false;
+	engine->signer = spawn(engine, "sealift-notary", "--sign", engine->config.notary_user,
+			       (int[]){ certificate, key }, 2, engine_notary_rules, &notary_events, err);
+	return engine->signer && child_send(engine->signer, ROLE_START, 0, NULL, NULL, NULL, 0, err);
+}
+
+static bool start_verifier(Engine *engine, Error *err)
+{
+	engine->verifier = spawn(engine, "sealift-notary", "--verify", engine->config.notary_user,
+				 (int[]){ -1 }, 0, engine_notary_rules, &notary_events, err);
+	return engine->verifier;
+}
+
+static bool start_gate(Engine *engine, Error *err)
+{
+	AUTO_FD int certificate = -1;
+	AUTO_FD int key = -1;
+
+	if (!open_file(engine->config.tls_certificate, &certificate, err) ||
+	    !open_file(engine->config.tls_key, &key, err))
+		return false;
+	engine->gate = spawn(engine, "sealift-gate", NULL, engine->config.gate_user,
+			     (int[]){ engine->listen_fd, certificate, key }, 3, engine_gate_rules,
+			     &gate_events, err);
+	return engine->gate;
+}
+
+static bool start_missing(Engine *engine, Error *err)
+{
+	bool new_gate = !engine->gate, new_verifier = !engine->verifier;
+
+	if ((!engine->signer && !start_signer(engine, err)) ||
+	    (new_verifier && !start_verifier(engine, err)) || (new_gate && !start_gate(engine, err)))
+		return false;
+	if (!new_gate && !new_verifier)
+		return true;
+	if (!store_each(engine->store, STORE_DOMAINS, send_stored_trust, engine, err))
+		return false;
+	return (!new_verifier ||
+		child_send(engine->verifier, ROLE_START, 0, NULL, NULL, NULL, 0, err)) &&
+	       (!new_gate || child_send(engine->gate, ROLE_START, 0, NULL, NULL, NULL, 0, err));
+}
+
+static void on_restart(evutil_socket_t fd, short what, void *context)
+{
+	Engine *engine = context;
+	Error err = ERROR_INIT;
+
+	(void)fd;
+	(void)what;
+	if (start_missing(engine, &err))
+		return;
+	log_error(engine->log, "cannot restart a child: %s", err.text);
+	schedule_restart(engine);
+}
+
+bool children_start(Engine *engine, Error *err)
+{
+	engine->restart = evtimer_new(engine->base, on_restart, engine);
+	return start_missing(engine, err);
+}
+
+void children_stop(Engine *engine)
+{
+	if (engine->restart)
+		event_free(engine->restart);
+	engine->restart = NULL;
+	child_free(TAKE_PTR(engine->gate));
+	child_free(TAKE_PTR(engine->signer));
+	child_free(TAKE_PTR(engine->verifier));
+	while (!LIST_EMPTY(&engine->requests))
+		request_free(LIST_FIRST(&engine->requests));
+}

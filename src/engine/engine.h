@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine: one context that owns the store, the children, the VMs, the connections and the
+ * migrations, on one event loop. It sees decoded messages only. Files of this layer:
+ *
+ *	config.c       the configuration file
+ *	children.c     gate and notaries: start, anchors, restart
+ *	connections.c  control connections: hello, routing to migrations
+ *	jobs.c         one migration's timers, mover, sockets
+ *	ports.c        the table through which a migration acts
+ *	vms.c          VMs of this host
+ *	recovery.c     what was under way before a restart
+ *	api.c          the local API: clients, lines, replies, events
+ *	api_commands.c its commands
+ *	views.c        VMs and migrations as JSON
+ */
+#ifndef SEALIFT_ENGINE_ENGINE_H
+#define SEALIFT_ENGINE_ENGINE_H
+
+#include <jansson.h>
+#include <sys/queue.h>
+
+#include "engine/config.h"
+#include "role/child.h"
+#include "vmm/qemu.h"
+
+struct event;
+struct event_base;
+struct evconnlistener;
+
+typedef struct Engine Engine;
+typedef struct Job Job;
+typedef struct Vm Vm;
+typedef struct Connection Connection;
+typedef struct ApiRequest ApiRequest;
+
+/* A VM that this host has, or remembers. */
+struct Vm {
+	LIST_ENTRY(Vm) link;
+	Engine *engine;
+	VmRecord record;
+	VmmVm *handle; /* NULL: no process, or not adopted yet */
+	Job *job;      /* its migration under way */
+	ApiRequest *starting, *stopping; /* who waits for it */
+};
+
+/* A control connection that the gate holds. */
+struct Connection {
+	LIST_ENTRY(Connection) link;
+	uint64_t number;
+	char peer_id[LIMIT_SPIFFE_ID];
+	uint64_t rtt_us;
+	bool greeted; /* the peer's hello was accepted */
+	Job *job;
+};
+
+/* A migration with its surroundings. */
+struct Job {
+	LIST_ENTRY(Job) link;
+	Engine *engine;
+	uint64_t serial; /* names it in requests that may outlive it */
+	Migration *migration;
+	Connection *connection;
+	uint64_t dialled; /* number of the connection being dialled, 0: none */
+	Vm *vm;
+	Child *mover;
+	uint64_t channels_given; /* hypervisor's connections handed to the mover */
+	int listen_fd;		 /* where our hypervisor connects */
+	struct event *listen_event;
+	struct event *deadline, *tick, *progress;
+	RolePreamble preamble; /* source: of the channels being dialled */
+	char last_phase[LIMIT_NAME];
+};
+
+/* Numbers of requests to notary and gate: which job, and what for. */
+typedef struct Request {
+	LIST_ENTRY(Request) link;
+	uint64_t number;
+	uint64_t job; /* serial; 0: not a job's */
+	uint64_t channel;
+	char domain[LIMIT_DOMAIN]; /* of a CRL being checked */
+	RoleCrl *crl;
+} Request;
+
+typedef struct ApiClient ApiClient;
+
+struct Engine {
+	struct event_base *base;
+	Log *log;
+	Config config;
+	Store *store;
+	MigrationPorts ports;
+	char host_id[LIMIT_SPIFFE_ID];
+	char domain[LIMIT_DOMAIN];
+	uint64_t certificate_not_after_s;
+	int listen_fd;
+	Child *gate, *signer, *verifier;
+	bool gate_ready, signer_ready, verifier_ready, serving;
+	struct event *restart, *ping;
+	struct event *signals[3];
+	bool stopping;
+	bool recovered; /* recovery runs once, not at each restart of a child */
+	uint64_t next_number, next_serial;
+	LIST_HEAD(, Vm) vms;
+	LIST_HEAD(, Job) jobs;
+	LIST_HEAD(, Connection) connections;
+	LIST_HEAD(, Request) requests;
+	LIST_HEAD(, ApiClient) clients;
+	unsigned int clients_count;
+	struct evconnlistener *api;
+};
+
+/* --- engine.c --- */
+MUST_CHECK Engine *engine_new(const char *config_path, Log *log, Error *err);
+/* Serves until SIGTERM or SIGINT. VMs go on. */
+MUST_CHECK bool engine_run(Engine *engine, Error *err);
+void engine_free(Engine *engine);
+DEFINE_CLEANUP(Engine, engine, engine_free)
+#define AUTO_ENGINE CLEANUP(engine_cleanup)
+/* Runs once gate and notaries serve. */
+void engine_on_children_ready(Engine *engine);
+
+/* --- children.c --- */
+MUST_CHECK bool children_start(Engine *engine, Error *err);
+void children_stop(Engine *engine);
+/* Tells gate and verifier about a domain's roots and CRL. */
+MUST_CHECK bool children_trust(Engine *engine, const DomainRecord *domain, Error *err);
+void children_distrust(Engine *engine, const char *domain);
+Request *request_new(Engine *engine, Job *job);
+Request *request_find(Engine *engine, uint64_t number);
+void request_free(Request *request);
+/* A peer or notary said that this CRL is newer and valid: everybody gets it, the store too. */
+void children_take_crl(Engine *engine, const RoleCrl *crl, uint64_t next_update_s);
+
+/* --- connections.c --- */
+void connections_on_gate_message(Engine *engine, IpcMessage *message);
+void connections_on_gate_gone(Engine *engine, const Error *cause);
+MUST_CHECK bool connection_send(Engine *engine, Connection *connection, const PeerMessage *message,
+				Error *err);
+void connection_close(Engine *engine, Connection *connection);
+void connections_ping(Engine *engine);
+
+/* --- jobs.c --- */
+Job *job_new(Engine *engine, Migration *migration, Vm *vm);
+void job_free(Job *job);
+Job *job_find(Engine *engine, uint64_t serial);
+Job *job_of_migration(Engine *engine, const uint8_t id[MIGRATION_ID_BYTES]);
+Job *job_of(const Migration *m, Engine *engine);
+/* Frees it once its migration has ended; called after each event. */
+void job_settle(Job *job);
+/* Reports the outcome of a hypervisor operation from the event loop, never from inside the call. */
+void job_defer_hv_done(Job *job, HvOperation operation, const Error *failure);
+/* Gives the hypervisor's i-th connection to the mover; takes fd. */
+void job_give_local(Job *job, int fd);
+void job_watch_listener(Job *job, int fd);
+MUST_CHECK bool job_start_mover(Job *job, uint64_t channels, Error *err);
+void job_progress(Job *job, bool on);
+
+/* --- ports.c --- */
+void ports_init(Engine *engine);
+
+/* --- vms.c --- */
+extern const VmmEvents vm_events;
+Vm *vm_find(Engine *engine, const char *name_or_uuid);
+Vm *vm_add(Engine *engine, const VmRecord *record, Error *err);
+MUST_CHECK bool vm_save(Vm *vm, Error *err);
+void vm_forget(Vm *vm);
+void vm_new_instance(VmRecord *record);
+/* Begins; request is answered when it runs or fails. */
+MUST_CHECK bool vm_start_text(Engine *engine, const char *file, const char *text,
+			      ApiRequest *request, Error *err);
+MUST_CHECK bool vm_stop(Vm *vm, ApiRequest *request, Error *err);
+
+/* --- recovery.c --- */
+MUST_CHECK bool recovery_load_vms(Engine *engine, Error *err);
+MUST_CHECK bool recovery_run(Engine *engine, Error *err);
+
+/* --- api.c --- */
+MUST_CHECK bool api_start(Engine *engine, Error *err);
+void api_stop(Engine *engine);
+/* Answers and releases the request. `value` is taken; NULL stands for {}. A client that is gone is
+ * no error. */
+void api_return(ApiRequest *request, json_t *value);
+void api_fail(ApiRequest *request, const Error *err);
+void api_event(Engine *engine, const char *name, json_t *data);
+/* Marks the request's client as one that wants events. */
+void api_subscribe(ApiRequest *request);
+Engine *api_engine(const ApiRequest *request);
+json_t *api_arguments(const ApiRequest *request);
+
+/* --- api_commands.c --- */
+void api_dispatch(ApiRequest *request, const char *command);
+
+/* --- views.c --- */
+json_t *view_vm(const Vm *vm);
+json_t *view_migration(const MigrationRecord *record, const Migration *live);
+void engine_warn(Engine *engine, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

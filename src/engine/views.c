@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "engine/engine.h"
+
+/* A member is left out when it is not known: json_object_set_new with NULL does just that. */
+static void set(json_t *object, const char *name, json_t *value)
+{
+	if (value)
+		(void)json_object_set_new(object, name, value);
+}
+
+static void set_u64(json_t *object, const char *name, uint64_t value)
+{
+	set(object, name, json_integer((json_int_t)value));
+}
+
+static json_t *socket_path(const Vm *vm, const char *name)
+{
+	return vm->handle ? json_sprintf("%s/%s", vmm_socket_directory(vm->handle), name) : NULL;
+}
+
+json_t *view_vm(const Vm *vm)
+{
+	const VmRecord *record = &vm->record;
+	json_t *view = json_object();
+
+	set(view, "name", json_string(record->name));
+	set(view, "uuid", json_string(record->manifest.uuid));
+	set(view, "state", json_string(vm_state_words[record->state]));
+	set_u64(view, "epoch", record->epoch);
+	set(view, "owner", json_string(record->owner));
+	set_u64(view, "memory_bytes", record->manifest.memory_bytes);
+	set_u64(view, "cpus", record->manifest.cpus);
+	set(view, "machine", json_string(record->manifest.machine));
+	set(view, "mode", json_string(seal_mode_words[record->mode]));
+	if (vm->handle) {
+		set_u64(view, "pid", (uint64_t)vmm_pid(vm->handle));
+		set(view, "serial", socket_path(vm, "serial.sock"));
+		if (record->manifest.display == DISPLAY_VNC)
+			set(view, "vnc", socket_path(vm, "vnc.sock"));
+	}
+	return view;
+}
+
+static json_t *view_report(const MigrationRecord *record)
+{
+	const MigrationReport *report = &record->report;
+	json_t *view = json_object();
+	uint64_t stream_us = report->stream_us ? report->stream_us : 1;
+
+	set(view, "total_ms", json_real((double)report->total_us / 1000));
+	set(view, "stream_ms", json_real((double)report->stream_us / 1000));
+	set(view, "downtime_ms", json_real((double)report->downtime_us / 1000));
+	set(view, "downtime_error_ms", json_real((double)report->downtime_error_us / 1000));
+	set(view, "resume_ms", json_real((double)report->resume_us / 1000));
+	set(view, "populate_ms", json_real((double)report->populate_us / 1000));
+	set_u64(view, "stream_bytes", report->stream_bytes);
+	set_u64(view, "wire_bytes", report->wire_bytes);
+	set_u64(view, "throughput_bytes_s",
+		(uint64_t)((double)report->stream_bytes * 1e6 / (double)stream_us));
+	set(view, "mover_cpu_ms", json_real((double)report->mover_cpu_us / 1000));
+	set_u64(view, "mover_peak_bytes", report->mover_peak_bytes);
+	set(view, "cipher", json_string(record->mode == SEAL_DISABLED ? "none (AES-256-GMAC)" :
+									 "AES-256-GCM"));
+	set(view, "provider", json_string(record->aead));
+	set(view, "mode", json_string(seal_mode_words[record->mode]));
+	return view;
+}
+
+static void add_live(json_t *view, const Migration *live)
+{
+	const Forecast *forecast = migration_forecast(live);
+
+	set_u64(view, "elapsed_ms", migration_elapsed_ms(live));
+	set(view, "step", json_string(migration_step_name(live)));
+	if (!forecast->valid)
+		return;
+	set_u64(view, "percent", forecast->percent);
+	set_u64(view, "bytes_total", forecast->total_bytes);
+	set_u64(view, "bytes_done", forecast->done_bytes);
+	set_u64(view, "rate_bytes_s", forecast->rate_bytes_s);
+	set_u64(view, "iteration", forecast->iteration);
+	if (forecast->total_ms && forecast->total_ms != UINT64_MAX)
+		set_u64(view, "forecast_total_ms", forecast->total_ms);
+	if (forecast->rate_bytes_s)
+		set_u64(view, "forecast_downtime_ms", forecast->downtime_ms);
+}
+
+json_t *view_migration(const MigrationRecord *record, const Migration *live)
+{
+	char id[2 * MIGRATION_ID_BYTES + 1];
+	json_t *view = json_object();
+
+	hex_encode(record->id, sizeof(record->id), id);
+	set(view, "migration", json_string(id));
+	set(view, "role", json_string(migration_role_words[record->role]));
+	set(view, "vm", json_string(record->vm));
+	set(view, "vm_uuid", json_string(record->uuid));
+	set(view, "peer", json_string(record->peer_id));
+	set(view, "phase", json_string(migration_phase_words[record->phase]));
+	set(view, "state", json_string(migration_state_words[record->state]));
+	set(view, "mode", json_string(seal_mode_words[record->mode]));
+	set(view, "aead", json_string(record->aead));
+	set_u64(view, "channels", record->channels);
+	set_u64(view, "epoch", record->epoch);
+	set_u64(view, "created", record->created_s);
+	if (live)
+		add_live(view, live);
+	if (record->category)
+		set(view, "error",
+		    json_pack("{s:s, s:s}", "category", error_word((ErrorCategory)record->category), "text",
+			      record->error));
+	if (record->state == MIGRATION_OK)
+		set(view, "report", view_report(record));
+	return view;
+}
+
+void engine_warn(Engine *engine, const char *format, ...)
+{
+	char text[LIMIT_TEXT];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	log_warning(engine->log, "%s", text);
+	api_event(engine, "warning", json_pack("{s:s}", "text", text));
+}

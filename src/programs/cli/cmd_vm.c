@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `sealift vm`: start, list, show, stop. */
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include "base/bounds.h"
+#include "base/file.h"
+#include "programs/cli/api.h"
+#include "programs/cli/command.h"
+#include "programs/cli/text.h"
+
+/* The engine reads relative paths in the file as relative to it, so its absolute name is sent. */
+static bool put_vm_file(json_t *arguments, const char *path, Error *err)
+{
+	AUTO_BUFFER Buffer text = BUFFER_INIT(LIMIT_API_LINE);
+	AUTO_FREE char *absolute = realpath(path, NULL);
+
+	if (!absolute)
+		return error_set_errno(err, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO, errno,
+				       "cannot open %.200s", path);
+	if (!file_read(absolute, LIMIT_API_LINE - 1, &text, err) || !buffer_put_u8(&text, 0, err))
+		return false;
+	if (strlen((const char *)text.data) != text.used - 1)
+		return error_set(err, ERROR_CONFIG, "%.200s is no text: it holds a NUL byte", path);
+	return api_put_text(arguments, "text", (const char *)text.data, err) &&
+	       api_put_text(arguments, "file", absolute, err);
+}
+
+bool cmd_vm_start(CliContext *context, const CliInput *input, Error *err)
+{
+	AUTO_JSON json_t *arguments = json_object(), *body = NULL;
+
+	if (!put_vm_file(arguments, input->words[0], err) ||
+	    !api_ask(context->socket_path, "vm-start", TAKE_PTR(arguments), API_TIMEOUT_SLOW_MS,
+		     &body, err))
+		return false;
+	if (context->json)
+		return text_print_json(stdout, body, err);
+	fputs("started ", stdout);
+	text_print(stdout, api_text(body, "vm") ? api_text(body, "vm") : "?");
+	putchar('\n');
+	return true;
+}
+
+static void format_u64(const json_t *object, const char *name, char out[TEXT_NUMBER_SIZE])
+{
+	uint64_t value;
+
+	out[0] = '\0';
+	if (api_u64(object, name, &value))
+		snprintf(out, TEXT_NUMBER_SIZE, "%llu", (unsigned long long)value);
+}
+
+static void format_size(const json_t *object, const char *name, char out[TEXT_NUMBER_SIZE])
+{
+	uint64_t value;
+
+	out[0] = '\0';
+	if (api_u64(object, name, &value))
+		text_bytes(value, out);
+}
+
+bool cmd_vm_list(CliContext *context, const CliInput *input, Error *err)
+{
+	static const char *const headings[] = { "VM",	"STATE", "MEMORY", "CPUS",
+						"MODE", "EPOCH", "UUID",   NULL };
+	AUTO_JSON json_t *body = NULL;
+	AUTO_TEXT_TABLE TextTable *table = text_table_new(headings, err);
+
+	(void)input;
+	if (!table || !api_ask(context->socket_path, "vm-list", NULL, API_TIMEOUT_MS, &body, err))
+		return false;
+	if (context->json)
+		return text_print_json_list(stdout, body, "vms", err);
+	for (size_t i = 0; i < api_count(body, "vms"); i++) {
+		const json_t *vm = api_item(body, "vms", i);
+		char memory[TEXT_NUMBER_SIZE], cpus[TEXT_NUMBER_SIZE], epoch[TEXT_NUMBER_SIZE];
+
+		format_size(vm, "memory_bytes", memory);
+		format_u64(vm, "cpus", cpus);
+		format_u64(vm, "epoch", epoch);
+		const char *const cells[] = { api_text(vm, "name"),
+					      api_text(vm, "state"),
+					      memory,
+					      cpus,
+					      api_text(vm, "mode"),
+					      epoch,
+					      api_text(vm, "uuid") };
+		if (!text_table_add(table, cells, err))
+			return false;
+	}
+	text_table_print(table, "no VMs; `sealift help vm start`", stdout);
+	return true;
+}
+
+static void print_member(const json_t *object, const char *name)
+{
+	const char *text = api_text(object, name);
+	char number[TEXT_NUMBER_SIZE];
+	size_t length = strlen(name);
+
+	if (!text && length > strlen("_bytes") &&
+	    !strcmp(name + length - strlen("_bytes"), "_bytes"))
+		format_size(object, name, number);
+	else
+		format_u64(object, name, number);
+	if (!text && !number[0])
+		return;
+	printf("  %-14s", name);
+	text_print(stdout, text ? text : number);
+	putchar('\n');
+}
+
+bool cmd_vm_show(CliContext *context, const CliInput *input, Error *err)
+{
+	static const char *const members[] = { "name",	       "uuid", "state",	  "epoch",
+					       "owner",	       "mode", "machine", "cpus",
+					       "memory_bytes", "pid",  "serial",  "vnc" };
+	AUTO_JSON json_t *arguments = json_object(), *body = NULL;
+	AUTO_FREE char *manifest = NULL;
+
+	if (!api_put_text(arguments, "vm", input->words[0], err) ||
+	    !api_ask(context->socket_path, "vm-show", TAKE_PTR(arguments), API_TIMEOUT_MS, &body,
+		     err))
+		return false;
+	if (context->json)
+		return text_print_json(stdout, body, err);
+	for (size_t i = 0; i < ARRAY_SIZE(members); i++)
+		print_member(json_object_get(body, "vm"), members[i]);
+	/* JSON's own escapes make it safe for a terminal. */
+	manifest =
+		json_dumps(json_object_get(body, "manifest"), JSON_INDENT(2) | JSON_ENSURE_ASCII);
+	if (manifest)
+		printf("manifest:\n%s\n", manifest);
+	return true;
+}
+
+bool cmd_vm_stop(CliContext *context, const CliInput *input, Error *err)
+{
+	AUTO_JSON json_t *arguments = json_object(), *body = NULL;
+
+	if (!api_put_text(arguments, "vm", input->words[0], err) ||
+	    !api_ask(context->socket_path, "vm-stop", TAKE_PTR(arguments), API_TIMEOUT_SLOW_MS,
+		     &body, err))
+		return false;
+	if (context->json)
+		return text_print_json(stdout, body, err);
+	fputs("stopped ", stdout);
+	text_print(stdout, input->words[0]);
+	putchar('\n');
+	return true;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "programs/gate/tcp.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+
+void tcp_tune(int fd)
+{
+	const struct {
+		int level, name, value;
+	} options[] = {
+		{ IPPROTO_TCP, TCP_NODELAY, 1 },
+		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
+		{ IPPROTO_TCP, TCP_KEEPIDLE, 5 },
+		{ IPPROTO_TCP, TCP_KEEPINTVL, 5 },
+		{ IPPROTO_TCP, TCP_KEEPCNT, 2 },
+		{ IPPROTO_TCP, TCP_USER_TIMEOUT, LIMIT_SILENCE_MS },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		(void)setsockopt(fd, options[i].level, options[i].name, &options[i].value,
+				 sizeof(int));
+}
+
+uint64_t tcp_rtt_us(int fd)
+{
+	struct tcp_info info = { 0 };
+	socklen_t size = sizeof(info);
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) ? 0 : info.tcpi_rtt;
+}
+
+bool tcp_address(const struct sockaddr_storage *from, PeerAddress *ret_address)
+{
+	PeerAddress address = { .key = { [10] = 0xff, [11] = 0xff } };
+
+	if (from->ss_family == AF_INET) {
+		struct sockaddr_in v4;
+
+		memcpy(&v4, from, sizeof(v4));
+		memcpy(address.key + 12, &v4.sin_addr, 4);
+	} else if (from->ss_family == AF_INET6) {
+		struct sockaddr_in6 v6;
+
+		memcpy(&v6, from, sizeof(v6));
+		memcpy(address.key, &v6.sin6_addr, 16);
+	} else {
+		return false;
+	}
+	if (!memcmp(address.key, (const uint8_t[12]){ [10] = 0xff, [11] = 0xff }, 12)) {
+		inet_ntop(AF_INET, address.key + 12, address.text, sizeof(address.text));
+	} else {
+		inet_ntop(AF_INET6, address.key, address.text, sizeof(address.text));
+		/* One who has a /64 has all its addresses: they count as one. */
+		memset(address.key + 8, 0, 8);
+	}
+	*ret_address = address;
+	return true;
+}
+
+bool tcp_parse(const char *address, uint16_t port, struct sockaddr_storage *ret_to,
+	       socklen_t *ret_size, Error *err)
+{
+	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+
+	memset(ret_to, 0, sizeof(*ret_to));
+	if (inet_pton(AF_INET, address, &v4.sin_addr) == 1) {
+		memcpy(ret_to, &v4, sizeof(v4));
+		*ret_size = sizeof(v4);
+		return true;
+	}
+	if (inet_pton(AF_INET6, address, &v6.sin6_addr) == 1) {
+		memcpy(ret_to, &v6, sizeof(v6));
+		*ret_size = sizeof(v6);
+		return true;
+	}
+	return error_set(err, ERROR_CONFIG, "\"%s\" is not a numeric IP address", address);
+}

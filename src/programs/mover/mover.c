@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "programs/mover/mover.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <malloc.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "base/clock.h"
+#include "crypto/prepare.h"
+#include "programs/mover/policy.h"
+#include "programs/mover/relay.h"
+#include "programs/mover/session.h"
+
+typedef struct Arguments {
+	size_t channels;
+	SandboxUser user;
+} Arguments;
+
+static bool parse_channels(const char *text, size_t *ret_channels, Error *err)
+{
+	char *end;
+	unsigned long channels;
+
+	errno = 0;
+	channels = strtoul(text, &end, 10);
+	if (errno || end == text || *end || !channels || channels > LIMIT_CHANNELS)
+		return error_set(err, ERROR_USAGE, "--channels \"%.40s\", expected 1 to %d", text,
+				 LIMIT_CHANNELS);
+	*ret_channels = channels;
+	return true;
+}
+
+static bool parse_arguments(int argc, char **argv, Arguments *ret_arguments, Error *err)
+{
+	static const struct option options[] = {
+		{ "channels", required_argument, NULL, 'c' },
+		{ "user", required_argument, NULL, 'u' },
+		{ 0 },
+	};
+	int option;
+
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (option == 'c' && !parse_channels(optarg, &ret_arguments->channels, err))
+			return false;
+		if (option == 'u' && !sandbox_user_parse(optarg, &ret_arguments->user, err))
+			return false;
+		if (option == '?')
+			return error_set(err, ERROR_USAGE, "unknown or incomplete option \"%.40s\"",
+					 argv[optind - 1]);
+	}
+	if (optind != argc || !ret_arguments->channels)
+		return error_set(err, ERROR_USAGE, "usage: %s --channels N [--user UID:GID]",
+				 "sealift-mover");
+	return true;
+}
+
+/* What poll watches, and what each row is about. */
+typedef struct Watch {
+	struct pollfd rows[2 + LIMIT_CHANNELS_PENDING + LIMIT_CHANNELS];
+	size_t count;
+	size_t proofs[LIMIT_CHANNELS_PENDING];
+	size_t proofs_count;
+	Channel *hangups[LIMIT_CHANNELS];
+	size_t hangups_count;
+	int timeout_ms;
+} Watch;
+
+static void watch_add(Watch *watch, int fd, short events)
+{
+	watch->rows[watch->count++] = (struct pollfd){ .fd = fd, .events = events };
+}
+
+/* Nobody reads a connection whose incoming stream has ended, so only poll can tell that it is gone
+ * while QEMU may still have something to send. */
+static bool wants_hangup(const Channel *channel)
+{
+	return channel->proven && atomic_load(&channel->in.ended) &&
+	       !atomic_load(&channel->out.ending);
+}
+
+static void watch_fill(Watch *watch, Session *session)
+{
+	int64_t now_us = clock_monotonic_us(&clock_system);
+	int64_t wait_us = -1;
+
+	memset(watch, 0, sizeof(*watch));
+	watch_add(watch, ipc_link_fd(session->link), POLLIN);
+	watch_add(watch, session->wake_fd, POLLIN);
+	for (size_t i = 0; i < LIMIT_CHANNELS_PENDING; i++) {
+		int64_t left_us;
+
+		if (!session->proofs[i])
+			continue;
+		watch_add(watch, session->proofs[i]->fd, POLLIN);
+		watch->proofs[watch->proofs_count++] = i;
+		left_us = session->proofs[i]->deadline_us - now_us;
+		if (wait_us < 0 || left_us < wait_us)
+			wait_us = left_us > 0 ? left_us : 0;
+	}
+	for (size_t i = 0; i < session->channels_count; i++) {
+		if (atomic_load(&session->stopping) || !wants_hangup(&session->channels[i]))
+			continue;
+		watch_add(watch, session->channels[i].network_fd, POLLRDHUP);
+		watch->hangups[watch->hangups_count++] = &session->channels[i];
+	}
+	watch->timeout_ms = wait_us < 0 ? -1 : (int)((wait_us + 999) / 1000);
+}
+
+static bool read_link(Session *session, bool *ret_open, Error *err)
+{
+	IpcMessage message;
+	bool ok = true;
+
+	switch (ipc_receive(session->link, &message, err)) {
+	case IPC_MESSAGE:
+		ok = session_on_message(session, &message, err);
+		ipc_message_clear(&message, session->link);
+		return ok;
+	case IPC_NOTHING:
+		return true;
+	case IPC_CLOSED:
+		*ret_open = false;
+		return true;
+	case IPC_BROKEN:
+	default:
+		return false;
+	}
+}
+
+static void read_wake(const Session *session)
+{
+	uint64_t count;
+	ssize_t got = read(session->wake_fd, &count, sizeof(count));
+
+	/* How often does not matter: session_report looks at everything. */
+	(void)got;
+}
+
+static void handle_connections(Session *session, const Watch *watch)
+{
+	const struct pollfd *row = watch->rows + 2;
+
+	for (size_t i = 0; i < watch->proofs_count; i++, row++)
+		if (row->revents)
+			session_on_proof_readable(session, watch->proofs[i]);
+	for (size_t i = 0; i < watch->hangups_count; i++, row++)
+		if (row->revents && wants_hangup(watch->hangups[i]))
+			session_on_hangup(session, watch->hangups[i]);
+}
+
+static bool serve(Session *session, Error *err)
+{
+	bool open = true;
+
+	while (open) {
+		Watch watch;
+
+		watch_fill(&watch, session);
+		if (poll(watch.rows, watch.count, watch.timeout_ms) < 0) {
+			if (errno == EINTR)
+				continue;
+			return error_set_errno(err, ERROR_IO, errno, "cannot poll");
+		}
+		handle_connections(session, &watch);
+		session_expire_proofs(session, clock_monotonic_us(&clock_system));
+		if (watch.rows[1].revents)
+			read_wake(session);
+		if (watch.rows[0].revents && !read_link(session, &open, err))
+			return false;
+		if (open && !session_report(session, err))
+			return false;
+	}
+	return true;
+}
+
+/* Order matters: see sandbox.h. Threads exist before the last filter, which forbids to make any. */
+static bool isolate(Session *session, const Arguments *arguments, SandboxReport *report, Error *err)
+{
+	return sandbox_filter_early(err) &&
+	       relay_start_threads(session, arguments->channels, err) &&
+	       sandbox_filter(&mover_policy, true, report, err);
+}
+
+static bool begin_and_serve(Session *session, const Arguments *arguments, SandboxReport *report,
+			    Error *err)
+{
+	char missing[SANDBOX_TEXT_SIZE];
+
+	if (!isolate(session, arguments, report, err))
+		return false;
+	sandbox_report_missing(report, missing);
+	if (*missing)
+		log_warning(session->log, "sandbox is incomplete missing=%s", missing);
+	return ipc_send(session->link, ROLE_READY, 0, NULL, NULL, NULL, 0, err) &&
+	       serve(session, err);
+}
+
+static bool run_session(Session *session, const Arguments *arguments, SandboxReport *report,
+			Error *err)
+{
+	AUTO_IPC_LINK IpcLink *link = ipc_link_new(ROLE_LINK_FD, mover_rules, err);
+	Error ignored = ERROR_INIT;
+
+	session->link = link;
+	if (!link)
+		return false;
+	if (begin_and_serve(session, arguments, report, err))
+		return true;
+	/* For an engine that still listens; the log has it in any case. */
+	if (!role_send_failure(link, 0, err, &ignored))
+		log_debug(session->log, "the engine was not told: %s", ignored.text);
+	return false;
+}
+
+static bool run(int argc, char **argv, const MoverConfig *config, const Log *log, Error *err)
+{
+	Arguments arguments = { 0 };
+	SandboxReport report;
+	Session session;
+	int keep[] = { ROLE_LINK_FD, -1, -1 };
+	bool ok;
+
+	if (!parse_arguments(argc, argv, &arguments, err) || !crypto_prepare(err))
+		return false;
+	/* One arena: the main thread allocates, the others hardly ever. */
+	mallopt(M_ARENA_MAX, 1);
+	signal(SIGPIPE, SIG_IGN);
+
+	AUTO_FD int status_fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	AUTO_FD int wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	if (wake_fd < 0)
+		return error_set_errno(err, ERROR_IO, errno, "cannot make an event descriptor");
+	keep[1] = wake_fd;
+	keep[2] = status_fd;
+	if (!sandbox_enter(&mover_policy, &arguments.user, keep, status_fd < 0 ? 2 : 3, &report, err) ||
+	    !session_init(&session, config, log, TAKE_FD(wake_fd), TAKE_FD(status_fd), err))
+		return false;
+	ok = run_session(&session, &arguments, &report, err);
+	session_clear(&session);
+	return ok;
+}
+
+int mover_main(int argc, char **argv, const MoverConfig *config)
+{
+	const Log log = { .program = "sealift-mover", .level = LOG_LEVEL_INFO, .fd = 2 };
+	Error err = ERROR_INIT;
+
+	if (run(argc, argv, config, &log, &err))
+		return 0;
+	log_error(&log, "%s", err.text);
+	return error_exit_status(err.category);
+}

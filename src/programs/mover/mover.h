@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The program, but for main() and its constants: tests build one with filters and limits of their
+ * own. */
+#ifndef SEALIFT_PROGRAMS_MOVER_MOVER_H
+#define SEALIFT_PROGRAMS_MOVER_MOVER_H
+
+#include "programs/mover/filter.h"
+#include "wire/record.h"
+
+typedef struct MoverConfig {
+	const StreamFilter *filters;
+	size_t filters_count; /* at most FILTER_MAX */
+	RecordLimits limits;
+	size_t padding;	  /* see RecordOptions */
+	int64_t proof_us; /* how long a connection may take to prove itself */
+} MoverConfig;
+
+/* argv: --channels N [--user UID:GID]; link on ROLE_LINK_FD. Returns the exit status: 0 once the
+ * engine closed the link. */
+int mover_main(int argc, char **argv, const MoverConfig *config);
+
+#endif

@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "programs/mover/session.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "programs/mover/relay.h"
+
+enum { DROPS_LOGGED_MAX = 16 };
+
+static void init_channel(Session *session, unsigned int index)
+{
+	Channel *channel = &session->channels[index];
+
+	channel->session = session;
+	channel->index = index;
+	channel->network_fd = -1;
+	channel->local_fd = -1;
+	channel->out.channel = channel;
+	channel->out.outbound = true;
+	channel->in.channel = channel;
+	if (index)
+		snprintf(channel->name, sizeof(channel->name), "multifd-%u", index - 1);
+	else
+		snprintf(channel->name, sizeof(channel->name), "main");
+}
+
+bool session_init(Session *session, const MoverConfig *config, const Log *log, int wake_fd,
+		  int status_fd, Error *err)
+{
+	memset(session, 0, sizeof(*session));
+	session->config = config;
+	session->log = log;
+	session->wake_fd = wake_fd;
+	session->status_fd = status_fd;
+	for (unsigned int i = 0; i < LIMIT_CHANNELS; i++)
+		init_channel(session, i);
+	if (pthread_mutex_init(&session->lock, NULL) || pthread_cond_init(&session->changed, NULL))
+		return error_set(err, ERROR_INTERNAL, "no memory for a lock");
+	return pace_init(&session->pace, err);
+}
+
+static void clear_channel(Channel *channel)
+{
+	cleanup_fd(&channel->network_fd);
+	cleanup_fd(&channel->local_fd);
+	record_sealer_free(channel->sealer);
+	record_opener_free(channel->opener);
+}
+
+static void drop_proofs(Session *session)
+{
+	for (size_t i = 0; i < LIMIT_CHANNELS_PENDING; i++) {
+		proof_free(session->proofs[i]);
+		session->proofs[i] = NULL;
+	}
+}
+
+void session_clear(Session *session)
+{
+	session_stop(session);
+	for (size_t i = 0; i < LIMIT_CHANNELS; i++) {
+		if (session->channels[i].out.has_thread)
+			pthread_join(session->channels[i].out.thread, NULL);
+		if (session->channels[i].in.has_thread)
+			pthread_join(session->channels[i].in.thread, NULL);
+	}
+	for (size_t i = 0; i < LIMIT_CHANNELS; i++)
+		clear_channel(&session->channels[i]);
+	drop_proofs(session);
+	relay_free_buffers(session);
+	filter_close(&session->filters);
+	secret_free(session->prk);
+	pace_clear(&session->pace);
+	pthread_cond_destroy(&session->changed);
+	pthread_mutex_destroy(&session->lock);
+	cleanup_fd(&session->wake_fd);
+	cleanup_fd(&session->status_fd);
+}
+
+/*
+ * First the flag, then TCP, then QEMU's sockets: a thread that sees the end of QEMU's stream because
+ * of this must find the flag set, else it would tell the peer that a cut stream is whole.
+ */
+static void stop_locked(Session *session)
+{
+	atomic_store(&session->stopping, true);
+	for (size_t i = 0; i < LIMIT_CHANNELS; i++)
+		if (session->channels[i].network_fd >= 0)
+			(void)shutdown(session->channels[i].network_fd, SHUT_RDWR);
+	for (size_t i = 0; i < LIMIT_CHANNELS; i++)
+		if (session->channels[i].local_fd >= 0)
+			(void)shutdown(session->channels[i].local_fd, SHUT_RDWR);
+	pace_stop(&session->pace);
+	pthread_cond_broadcast(&session->changed);
+}
+
+void session_stop(Session *session)
+{
+	pthread_mutex_lock(&session->lock);
+	if (!atomic_load(&session->stopping))
+		stop_locked(session);
+	pthread_mutex_unlock(&session->lock);
+}
+
+void session_fail(Session *session, unsigned int channel, const Error *cause)
+{
+	pthread_mutex_lock(&session->lock);
+	if (!atomic_load(&session->stopping)) {
+		session->failed = true;
+		session->failed_channel = channel;
+		session->failure = *cause;
+		error_prefix(&session->failure, "channel %s", session->channels[channel].name);
+		stop_locked(session);
+	}
+	pthread_mutex_unlock(&session->lock);
+	session_wake(session);
+}
+
+void session_wake(const Session *session)
+{
+	const uint64_t one = 1;
+
+	/* It can only fail when the counter is full, and then the main thread will wake anyway. */
+	ssize_t put = write(session->wake_fd, &one, sizeof(one));
+
+	(void)put;
+}
+
+static bool start_filters(Session *session, Error *err)
+{
+	return filter_open(&session->filters, session->config->filters,
+			   session->config->filters_count, session->channels_count, err);
+}
+
+static bool on_setup(Session *session, IpcMessage *message, Error *err)
+{
+	const MoverSetup *setup = message->payload;
+	const AeadProvider *provider = aead_provider_by_name(setup->aead);
+
+	if (setup->channels > session->threads_channels)
+		return error_set(err, ERROR_INTERNAL, "%llu channels, but threads for %zu",
+				 (unsigned long long)setup->channels, session->threads_channels);
+	if (!provider)
+		return error_set(err, ERROR_INTERNAL, "no AEAD provider \"%s\" on this machine",
+				 setup->aead);
+	session->prk = secret_new_from(setup->secret, sizeof(setup->secret), err);
+	if (!session->prk)
+		return false;
+	session->side = setup->side;
+	session->channels_count = (size_t)setup->channels;
+	session->proof_context = (ProofContext){
+		.side = setup->side,
+		.prk = session->prk,
+		.provider = provider,
+		.options = { .sealed = setup->sealed,
+			     .padding = session->config->padding,
+			     .limits = session->config->limits },
+	};
+	memcpy(session->proof_context.routing, setup->routing, sizeof(setup->routing));
+	pace_set_rate(&session->pace, setup->bandwidth_bytes_s);
+	session->set_up = true;
+	return start_filters(session, err);
+}
+
+static Channel *channel_of(Session *session, const IpcMessage *message, Error *err)
+{
+	if (message->subject < session->channels_count)
+		return &session->channels[message->subject];
+	error_set(err, ERROR_INTERNAL, "channel %llu of %zu",
+		  (unsigned long long)message->subject, session->channels_count);
+	return NULL;
+}
+
+/* The log is the only witness: a connection that proved nothing is no event of the migration. */
+static void note_drop(Session *session, const Channel *channel, const Error *cause)
+{
+	if (session->drops_logged++ < DROPS_LOGGED_MAX)
+		log_warning(session->log, "connection dropped channel=%s: %s", channel->name,
+			    cause->text);
+}
+
+/* The source dials a channel once, so its failure is the migration's. At the destination anybody may
+ * have connected: the real source is still to come, or here already. */
+static void refuse_connection(Session *session, Channel *channel, const Error *cause)
+{
+	if (session->side == MOVER_SOURCE && !channel->proven)
+		session_fail(session, channel->index, cause);
+	else
+		note_drop(session, channel, cause);
+}
+
+static bool make_blocking(int fd, Error *err)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK))
+		return error_set_errno(err, ERROR_IO, errno, "cannot make a socket blocking");
+	return true;
+}
+
+static bool start_proof(Session *session, const Channel *channel, IpcMessage *message, Error *err)
+{
+	const int one = 1;
+	size_t slot = 0;
+	int fd = message->fds[0];
+
+	if (channel->proven)
+		return error_set(err, ERROR_PEER, "a second connection for an open channel");
+	while (slot < LIMIT_CHANNELS_PENDING && session->proofs[slot])
+		slot++;
+	if (slot == LIMIT_CHANNELS_PENDING)
+		return error_set(err, ERROR_LIMIT, "more than %d connections without proof",
+				 LIMIT_CHANNELS_PENDING);
+	if (!make_blocking(fd, err))
+		return false;
+	/* Tests move their bytes over UNIX sockets too, which have no such option. */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	session->proofs[slot] = proof_new(&session->proof_context, TAKE_FD(message->fds[0]),
+					  message->payload,
+					  clock_monotonic_us(&clock_system) +
+						  session->config->proof_us,
+					  err);
+	return session->proofs[slot] != NULL;
+}
+
+static bool on_network(Session *session, IpcMessage *message, Error *err)
+{
+	const RolePreamble *preamble = message->payload;
+	Channel *channel = channel_of(session, message, err);
+	Error refused = ERROR_INIT;
+
+	if (!channel)
+		return false;
+	if (preamble->channel != message->subject)
+		return error_set(err, ERROR_INTERNAL, "a preamble of channel %llu for channel %llu",
+				 (unsigned long long)preamble->channel,
+				 (unsigned long long)message->subject);
+	if (atomic_load(&session->stopping))
+		return true;
+	if (!start_proof(session, channel, message, &refused))
+		refuse_connection(session, channel, &refused);
+	return true;
+}
+
+static bool on_local(Session *session, IpcMessage *message, Error *err)
+{
+	Channel *channel = channel_of(session, message, err);
+
+	if (!channel)
+		return false;
+	if (channel->local_fd >= 0)
+		return error_set(err, ERROR_INTERNAL, "a second socket of QEMU for channel %s",
+				 channel->name);
+	if (atomic_load(&session->stopping))
+		return true;
+	if (!make_blocking(message->fds[0], err))
+		return false;
+	pthread_mutex_lock(&session->lock);
+	/* A thread may have stopped the session since: then this socket must end as well. */
+	if (atomic_load(&session->stopping))
+		(void)shutdown(message->fds[0], SHUT_RDWR);
+	channel->local_fd = TAKE_FD(message->fds[0]);
+	pthread_cond_broadcast(&session->changed);
+	pthread_mutex_unlock(&session->lock);
+	return true;
+}
+
+static bool on_bandwidth(Session *session, IpcMessage *message, Error *err)
+{
+	const MoverBandwidth *bandwidth = message->payload;
+
+	(void)err;
+	pace_set_rate(&session->pace, bandwidth->bandwidth_bytes_s);
+	return true;
+}
+
+static bool on_query(Session *session, IpcMessage *message, Error *err)
+{
+	MoverStats stats;
+
+	return session_stats(session, &stats, err) &&
+	       ipc_send(session->link, MOVER_STATS, message->subject, &mover_stats_schema, &stats,
+			NULL, 0, err);
+}
+
+static bool on_abort(Session *session, IpcMessage *message, Error *err)
+{
+	(void)message;
+	(void)err;
+	session_stop(session);
+	return true;
+}
+
+static const struct {
+	uint16_t type;
+	bool (*handle)(Session *session, IpcMessage *message, Error *err);
+} handlers[] = {
+	{ MOVER_SETUP, on_setup },	   { MOVER_NETWORK, on_network }, { MOVER_LOCAL, on_local },
+	{ MOVER_BANDWIDTH, on_bandwidth }, { MOVER_QUERY, on_query },	  { MOVER_ABORT, on_abort },
+};
+
+bool session_on_message(Session *session, IpcMessage *message, Error *err)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(handlers); i++)
+		if (handlers[i].type == message->type)
+			return handlers[i].handle(session, message, err);
+	return error_set(err, ERROR_INTERNAL, "message type %u has no handler", message->type);
+}
+
+/* From here on the channel belongs to its threads. */
+static bool adopt(Session *session, Proof *proof, Error *err)
+{
+	Channel *channel = &session->channels[proof->channel];
+
+	channel->sealer = TAKE_PTR(proof->sealer);
+	channel->opener = TAKE_PTR(proof->opener);
+	channel->proof_in_bytes = proof->wire_in_bytes;
+	channel->proof_out_bytes = proof->wire_out_bytes;
+	pthread_mutex_lock(&session->lock);
+	if (atomic_load(&session->stopping))
+		(void)shutdown(proof->fd, SHUT_RDWR);
+	channel->network_fd = TAKE_FD(proof->fd);
+	channel->proven = true;
+	pthread_cond_broadcast(&session->changed);
+	pthread_mutex_unlock(&session->lock);
+	return ipc_send(session->link, MOVER_PROVEN, channel->index, NULL, NULL, NULL, 0, err);
+}
+
+void session_on_proof_readable(Session *session, size_t slot)
+{
+	Proof *proof = session->proofs[slot];
+	Channel *channel = &session->channels[proof->channel];
+	Error err = ERROR_INIT;
+	ProofResult result = proof_on_readable(proof, &session->proof_context, &err);
+
+	if (result == PROOF_PENDING)
+		return;
+	if (result == PROOF_DONE && channel->proven) {
+		/* Two that both know the key: the first one stays. */
+		error_set(&err, ERROR_PEER, "a second connection for an open channel");
+		result = PROOF_FAILED;
+	}
+	session->proofs[slot] = NULL;
+	if (result == PROOF_FAILED)
+		refuse_connection(session, channel, &err);
+	else if (!adopt(session, proof, &err))
+		session_fail(session, channel->index, &err);
+	proof_free(proof);
+}
+
+void session_expire_proofs(Session *session, int64_t now_us)
+{
+	for (size_t i = 0; i < LIMIT_CHANNELS_PENDING; i++) {
+		Proof *proof = session->proofs[i];
+		Error err = ERROR_INIT;
+
+		if (!proof || proof->deadline_us > now_us)
+			continue;
+		session->proofs[i] = NULL;
+		error_set(&err, ERROR_TIMEOUT, "no proof within %lld ms",
+			  (long long)(session->config->proof_us / 1000));
+		refuse_connection(session, &session->channels[proof->channel], &err);
+		proof_free(proof);
+	}
+}
+
+void session_on_hangup(Session *session, Channel *channel)
+{
+	Error err = ERROR_INIT;
+
+	error_set(&err, ERROR_PEER, "the peer closed the connection before this side's end");
+	session_fail(session, channel->index, &err);
+}
+
+static bool report_flow(Session *session, Flow *flow, Error *err)
+{
+	MoverEnded ended = { .outbound = flow->outbound,
+			     .bytes = atomic_load(&flow->counters.stream_bytes) };
+
+	if (flow->reported || !atomic_load(&flow->ended))
+		return true;
+	flow->reported = true;
+	return ipc_send(session->link, MOVER_ENDED, flow->channel->index, &mover_ended_schema, &ended,
+			NULL, 0, err);
+}
+
+static bool report_failure(Session *session, Error *err)
+{
+	Error failure;
+	unsigned int channel;
+	bool failed;
+
+	pthread_mutex_lock(&session->lock);
+	failed = session->failed;
+	failure = session->failure;
+	channel = session->failed_channel;
+	pthread_mutex_unlock(&session->lock);
+	if (!failed || session->failure_sent)
+		return true;
+	session->failure_sent = true;
+	return role_send_failure(session->link, channel, &failure, err);
+}
+
+static bool report_done(Session *session, Error *err)
+{
+	MoverStats stats;
+
+	if (!session->set_up || session->done_sent)
+		return true;
+	for (size_t i = 0; i < session->channels_count; i++)
+		if (!session->channels[i].out.reported || !session->channels[i].in.reported)
+			return true;
+	session->done_sent = true;
+	return session_stats(session, &stats, err) &&
+	       ipc_send(session->link, MOVER_DONE, 0, &mover_stats_schema, &stats, NULL, 0, err);
+}
+
+bool session_report(Session *session, Error *err)
+{
+	if (atomic_load(&session->stopping))
+		drop_proofs(session);
+	for (size_t i = 0; i < session->channels_count; i++)
+		if (!report_flow(session, &session->channels[i].out, err) ||
+		    !report_flow(session, &session->channels[i].in, err))
+			return false;
+	return report_failure(session, err) && report_done(session, err);
+}

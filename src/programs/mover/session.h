@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The state of a mover: one migration, its channels, who waits for what. Two threads serve each
+ * channel (relay.h), one for each direction; the main thread (mover.c) talks to the engine, opens
+ * connections (proof.h) and tells the threads when their channel is complete. Threads never close
+ * or replace a descriptor: they stay open until all threads are joined, so that none is confused
+ * with another; whoever must stop a thread shuts its sockets down.
+ */
+#ifndef SEALIFT_PROGRAMS_MOVER_SESSION_H
+#define SEALIFT_PROGRAMS_MOVER_SESSION_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/log.h"
+#include "programs/mover/filter.h"
+#include "programs/mover/mover.h"
+#include "programs/mover/pace.h"
+#include "programs/mover/proof.h"
+#include "role/messages.h"
+
+enum { CHANNEL_NAME_SIZE = 16 };
+
+/* What one thread counts; read by the main thread at any time. */
+typedef struct FlowCounters {
+	atomic_uint_fast64_t stream_bytes, wire_bytes, records;
+	atomic_uint_fast64_t first_us, last_us; /* of stream bytes; 0: none yet */
+} FlowCounters;
+
+typedef struct Session Session;
+
+/* One direction of one channel, with its thread and its buffer. */
+typedef struct Flow {
+	struct Channel *channel;
+	bool outbound; /* from QEMU to the peer */
+	bool has_thread;
+	pthread_t thread;
+	uint8_t *buffer;      /* RECORD_BUFFER_SIZE bytes */
+	atomic_bool ending;   /* outbound: QEMU's end was seen, ours is being sent */
+	atomic_bool ended;    /* end record sent, or received and passed on */
+	bool reported;	      /* main thread: MOVER_ENDED was sent */
+	FlowCounters counters;
+} Flow;
+
+typedef struct Channel {
+	Session *session;
+	unsigned int index;
+	char name[CHANNEL_NAME_SIZE];
+	/* set once, under the session's lock */
+	int network_fd, local_fd;
+	bool proven;
+	/* each used by the thread of its direction only */
+	RecordSealer *sealer;
+	RecordOpener *opener;
+	Flow out, in;
+	uint64_t proof_in_bytes, proof_out_bytes; /* on the wire before the first data */
+} Channel;
+
+struct Session {
+	const MoverConfig *config;
+	const Log *log;
+	IpcLink *link;
+	size_t threads_channels; /* channels that have threads */
+	size_t threads_started;	 /* under the lock */
+	uint8_t *buffers;	 /* of all threads, one mapping */
+	size_t buffers_size;
+
+	/* of MOVER_SETUP */
+	bool set_up;
+	MoverSide side;
+	size_t channels_count;
+	Secret *prk;
+	ProofContext proof_context;
+	FilterChain filters;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* a channel got a descriptor, or the session stops */
+	atomic_bool stopping;	/* set before any socket is shut down */
+	bool failed;		/* failure is set */
+	bool failure_sent;
+	bool done_sent;
+	unsigned int failed_channel;
+	Error failure;
+
+	int wake_fd; /* eventfd: a thread has something for the main thread */
+	int status_fd;
+	Pace pace;
+	Channel channels[LIMIT_CHANNELS];
+	Proof *proofs[LIMIT_CHANNELS_PENDING];
+	unsigned int drops_logged;
+};
+
+/* session.c: a session without threads. `wake_fd` and `status_fd` are taken; the link is not. */
+MUST_CHECK bool session_init(Session *session, const MoverConfig *config, const Log *log, int wake_fd,
+			     int status_fd, Error *err);
+/* Stops, joins, closes and wipes everything. */
+void session_clear(Session *session);
+
+/* Ends everything at once, without end records: QEMU and the peer see broken streams. */
+void session_stop(Session *session);
+/* The same with a cause; the first one counts. May be called by any thread. */
+void session_fail(Session *session, unsigned int channel, const Error *cause);
+/* Wakes the main thread. */
+void session_wake(const Session *session);
+
+/* Handles one message of the engine. False with *err if the engine broke the contract or cannot be
+ * answered: the mover then ends. */
+MUST_CHECK bool session_on_message(Session *session, IpcMessage *message, Error *err);
+/* A proof's socket has bytes. */
+void session_on_proof_readable(Session *session, size_t proof);
+/* Drops connections whose time is over. */
+void session_expire_proofs(Session *session, int64_t now_us);
+/* A channel's TCP connection is gone although this side still has to send. */
+void session_on_hangup(Session *session, Channel *channel);
+/* Sends what threads have for the engine: ends, failure, done. */
+MUST_CHECK bool session_report(Session *session, Error *err);
+
+/* stats.c */
+MUST_CHECK bool session_stats(const Session *session, MoverStats *ret_stats, Error *err);
+
+#endif

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "role/child.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "role/messages.h"
+
+struct Child {
+	pid_t pid;
+	const char *path;
+	IpcLink *link;
+	struct event *event;
+	ChildEvents events;
+	void *context;
+	bool *freed; /* set while a callback runs, so that the callback may free us */
+};
+
+/* After fork: only async-signal-safe calls. Moves the descriptors to their places by way of high
+ * numbers, so that none is overwritten before it was copied. */
+static void become_child(const ChildSpec *spec, int link_fd, char *const *argv)
+{
+	static const char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+	char *environment[] = { (char *)(uintptr_t)path, NULL };
+	int moved[1 + CHILD_FDS_MAX];
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	for (size_t i = 0; i <= spec->fds_count; i++) {
+		moved[i] = fcntl(i ? spec->fds[i - 1] : link_fd, F_DUPFD_CLOEXEC, 64);
+		if (moved[i] < 0)
+			_exit(127);
+	}
+	for (size_t i = 0; i <= spec->fds_count; i++)
+		if (dup2(moved[i], ROLE_LINK_FD + (int)i) < 0)
+			_exit(127);
+	/* All else is close-on-exec already; standard input and output are not for children. */
+	close_range(ROLE_LINK_FD + 1 + (unsigned int)spec->fds_count, ~0U, CLOSE_RANGE_CLOEXEC);
+	if (dup2(open("/dev/null", O_RDWR), 0) < 0 || dup2(0, 1) < 0)
+		_exit(127);
+	execve(spec->path, argv, environment);
+	_exit(127);
+}
+
+static void collect_argv(const ChildSpec *spec, char *argv[CHILD_ARGS_MAX])
+{
+	size_t used = 0;
+
+	argv[used++] = (char *)(uintptr_t)spec->path;
+	for (const char *const *arg = spec->args; arg && *arg; arg++) {
+		assert(used < CHILD_ARGS_MAX - 1);
+		argv[used++] = (char *)(uintptr_t)*arg;
+	}
+	argv[used] = NULL;
+}
+
+static void report_gone(Child *child, const Error *cause)
+{
+	int status = 0;
+	Error err = *cause;
+
+	event_del(child->event);
+	kill(child->pid, SIGKILL);
+	while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR)
+		;
+	child->pid = -1;
+	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
+		error_prefix(&err, "ended by signal %d", WTERMSIG(status));
+	else if (WIFEXITED(status) && WEXITSTATUS(status))
+		error_prefix(&err, "exit status %d", WEXITSTATUS(status));
+	error_prefix(&err, "%s", child->path);
+	child->events.on_gone(child->context, child, &err);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *context)
+{
+	Child *child = context;
+	bool freed = false;
+
+	(void)fd;
+	(void)what;
+	child->freed = &freed;
+	/* A bound on how long one child may keep the loop. */
+	for (int i = 0; i < 16; i++) {
+		IpcMessage message;
+		Error err = ERROR_INIT;
+		IpcReceived got = ipc_receive(child->link, &message, &err);
+
+		if (got == IPC_NOTHING)
+			break;
+		if (got == IPC_MESSAGE) {
+			child->events.on_message(child->context, child, &message);
+			if (freed) {
+				for (size_t f = 0; f < message.fds_count; f++)
+					cleanup_fd(&message.fds[f]);
+				return;
+			}
+			ipc_message_clear(&message, child->link);
+			continue;
+		}
+		if (got == IPC_CLOSED)
+			error_set(&err, ERROR_INTERNAL, "the process is gone");
+		report_gone(child, &err);
+		return;
+	}
+	child->freed = NULL;
+}
+
+Child *child_new(struct event_base *base, const ChildSpec *spec, const ChildEvents *events,
+		 void *context, Error *err)
+{
+	char *argv[CHILD_ARGS_MAX];
+	int pair[2];
+	Child *child;
+
+	if (access(spec->path, X_OK)) {
+		error_set_errno(err, ERROR_CONFIG, errno, "cannot run %s", spec->path);
+		return NULL;
+	}
+	if (!ipc_pair(pair, err))
+		return NULL;
+
+	AUTO_FD int ours = pair[0];
+	AUTO_FD int theirs = pair[1];
+
+	child = calloc(1, sizeof(*child));
+	if (!child || fcntl(ours, F_SETFL, O_NONBLOCK)) {
+		free(child);
+		error_set(err, ERROR_INTERNAL, "no memory for a child");
+		return NULL;
+	}
+	collect_argv(spec, argv);
+	child->pid = fork();
+	if (!child->pid)
+		become_child(spec, theirs, argv);
+	if (child->pid > 0)
+		child->link = ipc_link_new(TAKE_FD(ours), spec->rules, err);
+	else
+		error_set_errno(err, ERROR_IO, errno, "cannot fork");
+	if (child->link)
+		child->event = event_new(base, ipc_link_fd(child->link), EV_READ | EV_PERSIST, on_readable,
+					 child);
+	if (!child->event || event_add(child->event, NULL)) {
+		if (!err->category)
+			error_set(err, ERROR_INTERNAL, "no memory for a child");
+		child_free(child);
+		return NULL;
+	}
+	child->path = strrchr(spec->path, '/') ? strrchr(spec->path, '/') + 1 : spec->path;
+	child->events = *events;
+	child->context = context;
+	return child;
+}
+
+void child_free(Child *child)
+{
+	if (!child)
+		return;
+	if (child->freed)
+		*child->freed = true;
+	if (child->event)
+		event_free(child->event);
+	ipc_link_free(child->link);
+	if (child->pid > 0) {
+		kill(child->pid, SIGKILL);
+		while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	free(child);
+}
+
+bool child_send(Child *child, uint16_t type, uint64_t subject, const Schema *schema,
+		const void *payload, const int *fds, size_t n_fds, Error *err)
+{
+	return ipc_send(child->link, type, subject, schema, payload, fds, n_fds, err);
+}
+
+pid_t child_pid(const Child *child)
+{
+	return child->pid;
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Self-isolation of a role, in stages, after passt's isolation.c. A program calls
+ *
+ *	sandbox_enter()    first thing in main(): before any thread, secret or byte of a peer
+ *	...                read key files from descriptors, make threads, fill tables
+ *	sandbox_filter()   last thing before it serves
+ *
+ * sandbox_enter closes every descriptor that the policy does not keep, sets limits, leaves the
+ * host's namespaces and file system, becomes its own user, drops all capabilities, forbids itself
+ * all files by Landlock. sandbox_filter leaves only the system calls of the policy.
+ *
+ * The floor, without which both refuse: no new privileges, not dumpable, seccomp, and Landlock or
+ *an empty root. What is missing above the floor stands in a SandboxReport.
+ */
+#ifndef SEALIFT_SANDBOX_SANDBOX_H
+#define SEALIFT_SANDBOX_SANDBOX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+
+enum {
+	SANDBOX_KEEP_MAX = 8,	   /* descriptors kept besides 0, 1, 2 */
+	SANDBOX_ARGUMENTS_MAX = 3, /* conditions of one rule */
+	SANDBOX_TEXT_SIZE = 256,
+};
+
+/* One condition on a system call: (argument & mask) == value. */
+typedef struct SandboxArgument {
+	unsigned int index; /* 0..5 */
+	uint64_t mask;	    /* 0 ends the list */
+	uint64_t value;
+} SandboxArgument;
+
+/* A system call that is permitted only if all conditions hold. Several rules of one call: any. */
+typedef struct SandboxRule {
+	const char *syscall; /* NULL ends a table of rules */
+	SandboxArgument arguments[SANDBOX_ARGUMENTS_MAX];
+} SandboxRule;
+
+/* What a role may do: one constant per program. */
+typedef struct SandboxPolicy {
+	const char *role; /* for messages: "gate" */
+	/* Names of system calls, NULL ends the list. The base (memory without PROT_EXEC, time,
+	 * exit, futex, getrandom, close, write, signal return) is always there and need not be
+	 * named. */
+	const char *const *syscalls;
+	const SandboxRule *rules;  /* with conditions; NULL if none */
+	uint64_t nofile_max;	   /* RLIMIT_NOFILE: descriptors, kept ones included */
+	uint64_t memory_bytes_max; /* RLIMIT_AS; 0: unlimited; ignored in sanitizer builds */
+	bool keep_network;	   /* stay in the network namespace and be able to connect by TCP */
+	bool refuse_with_errno;	   /* tests only: a forbidden call gives EPERM instead of death */
+} SandboxPolicy;
+
+/* The user that a role becomes when it was started as root: --user UID:GID. */
+typedef struct SandboxUser {
+	bool given;
+	uid_t uid;
+	gid_t gid;
+} SandboxUser;
+
+/* Strict "UID:GID" in decimal, neither may be 0. ERROR_USAGE. */
+MUST_CHECK bool sandbox_user_parse(const char *text, SandboxUser *ret_user, Error *err);
+
+typedef enum SandboxMeasure {
+	SANDBOX_NO_NEW_PRIVILEGES, /* prctl(2) PR_SET_NO_NEW_PRIVS */
+	SANDBOX_NOT_DUMPABLE,	   /* no core, no ptrace by others of the same user */
+	SANDBOX_SECCOMP,
+	SANDBOX_LANDLOCK,
+	SANDBOX_EMPTY_ROOT,	   /* pivot_root(2) into an empty read-only tmpfs */
+	SANDBOX_NETWORK_NAMESPACE, /* not counted for a policy with keep_network */
+	SANDBOX_IPC_NAMESPACE,	   /* IPC and UTS */
+	SANDBOX_NO_CAPABILITIES,   /* all sets and the bounding set */
+	SANDBOX_OWN_USER,	   /* neither root nor the user of the engine */
+	SANDBOX_MEASURE_COUNT,
+} SandboxMeasure;
+extern const char *const sandbox_measure_words[SANDBOX_MEASURE_COUNT];
+
+typedef struct SandboxReport {
+	uint32_t active;  /* bit 1 << SandboxMeasure */
+	uint32_t missing; /* wanted by the policy but not to be had here */
+	int landlock_abi; /* 0: none */
+} SandboxReport;
+
+/* Words of what is missing, "own-user, network-namespace"; empty if nothing is. */
+void sandbox_report_missing(const SandboxReport *report, char ret_text[SANDBOX_TEXT_SIZE]);
+
+/*
+ * Everything but the filter. The process must have one thread. Descriptors 0 and 1 become
+ * /dev/null, 2 stays, of the rest only keep[0..n_keep) that are open; all others are closed.
+ * Afterwards threads can still be made. *ret_report is complete but for SANDBOX_SECCOMP.
+ * ERROR_IO: a measure of the floor or a limit failed; the caller exits.
+ */
+MUST_CHECK bool sandbox_enter(const SandboxPolicy *policy, const SandboxUser *user, const int *keep,
+			      size_t n_keep, SandboxReport *ret_report, Error *err);
+
+/*
+ * The last filter: RLIMIT_NPROC 0 (no process and no thread from here on) and the seccomp filter
+ * of the policy on this thread, or on all threads of the process. Whatever is not allowed kills the
+ * process. Sets SANDBOX_SECCOMP in *report. ERROR_IO if the kernel or libseccomp refuses.
+ */
+MUST_CHECK bool sandbox_filter(const SandboxPolicy *policy, bool all_threads, SandboxReport *report,
+			       Error *err);
+
+/*
+ * A filter for the time in which a program still makes threads: forbids once and for all, on this
+ * thread and those it makes, to exec, trace, mount, connect, bind, make sockets, rings or
+ * namespaces, and kills the process for it. (Files are forbidden by sandbox_enter already, with an
+ * error instead of death, which the start of some libraries needs.) May be called between
+ * sandbox_enter and sandbox_filter, not by a program that connects later. ERROR_IO.
+ */
+MUST_CHECK bool sandbox_filter_early(Error *err);
+
+/* For `sealift doctor`: what this machine would grant to a role started by this user, tried for
+ * real in a child process that is waited for. ERROR_IO if no child can be made. */
+MUST_CHECK bool sandbox_probe(const SandboxUser *user, SandboxReport *ret_report, Error *err);
+
+#endif

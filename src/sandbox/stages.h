@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this layer share; not for other layers. */
+#ifndef SEALIFT_SANDBOX_STAGES_H
+#define SEALIFT_SANDBOX_STAGES_H
+
+#include "sandbox/sandbox.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANDBOX_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANDBOX_SANITIZED 1
+#endif
+#endif
+#ifndef SANDBOX_SANITIZED
+#define SANDBOX_SANITIZED 0
+#endif
+
+/* The Landlock ABI of this kernel, 0 if there is none. */
+int landlock_abi(void);
+/* Forbids this thread and its children all files, all TCP ports (with keep_network: to bind one),
+ * foreign abstract sockets and signals to processes outside, as far as the ABI can. Needs no new
+ * privileges. False if the kernel refuses. */
+bool landlock_forbid_all(int abi, bool keep_network);
+
+/* pivot_root(2) into an empty read-only tmpfs; needs an own mount namespace. */
+bool root_make_empty(void);
+/* An own user namespace in which the present user and group keep their numbers. */
+bool namespace_enter_user(void);
+/* Empties the bounding set as far as it may; while still privileged. */
+void capabilities_drop_bounding(void);
+/* Empties all other capability sets; false if the kernel refuses. */
+bool capabilities_drop_all(void);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/records.h"
+
+const char *const vm_state_words[VM_STATE_COUNT] = {
+	"starting", "running", "incoming", "migrating", "held", "moved", "stopped", "failed",
+};
+const char *const migration_role_words[MIGRATION_ROLE_COUNT] = { "source", "destination" };
+const char *const migration_phase_words[PHASE_COUNT] = {
+	"begin", "prepare", "transfer", "switchover", "commit", "finish", "done",
+};
+const char *const migration_state_words[MIGRATION_STATE_COUNT] = {
+	"active", "done", "failed", "cancelled", "stuck",
+};
+
+#define WORDS(o, m, table, n) \
+	{ .name = #m, .kind = FIELD_ENUM, .offset = offsetof(o, m), .words = (table), .n_words = (n) }
+
+static const Field host_fields[] = {
+	SCHEMA_TEXT(HostRecord, name, TEXT_NAME, 1),
+	SCHEMA_TEXT(HostRecord, address, TEXT_PRINTABLE, 1),
+	SCHEMA_U64(HostRecord, port, 1, 65535),
+	SCHEMA_TEXT(HostRecord, id, TEXT_PRINTABLE, 1),
+};
+SCHEMA_DEFINE(host_record_schema, "host", HostRecord, host_fields);
+
+static const Field domain_fields[] = {
+	SCHEMA_TEXT(DomainRecord, domain, TEXT_DOMAIN, 1),
+	SCHEMA_BYTES(DomainRecord, root, 1),
+	SCHEMA_BYTES(DomainRecord, crl, 0),
+	SCHEMA_U64(DomainRecord, crl_next_update_s, 0, INT64_MAX),
+};
+SCHEMA_DEFINE(domain_record_schema, "domain", DomainRecord, domain_fields);
+
+static const Field vm_fields[] = {
+	SCHEMA_TEXT(VmRecord, name, TEXT_NAME, 1),
+	SCHEMA_TEXT(VmRecord, owner, TEXT_DOMAIN, 1),
+	SCHEMA_U64(VmRecord, epoch, 1, INT64_MAX),
+	WORDS(VmRecord, state, vm_state_words, VM_STATE_COUNT),
+	WORDS(VmRecord, mode, seal_mode_words, SEAL_MODE_COUNT),
+	SCHEMA_U64(VmRecord, seen_epoch, 0, INT64_MAX),
+	SCHEMA_TEXT(VmRecord, instance, TEXT_NAME, 0),
+	SCHEMA_OBJECT(VmRecord, manifest, &manifest_schema),
+};
+SCHEMA_DEFINE(vm_record_schema, "vm", VmRecord, vm_fields);
+
+#define TIME(m) SCHEMA_U64(MigrationReport, m, 0, INT64_MAX)
+static const Field report_fields[] = {
+	TIME(total_us),	    TIME(stream_us),	TIME(downtime_us), TIME(downtime_error_us),
+	TIME(resume_us),    TIME(populate_us),	TIME(stream_bytes), TIME(wire_bytes),
+	TIME(mover_cpu_us), TIME(mover_peak_bytes),
+};
+static SCHEMA_DEFINE(report_schema, "report", MigrationReport, report_fields);
+
+static const Field migration_fields[] = {
+	SCHEMA_HEX(MigrationRecord, id),
+	WORDS(MigrationRecord, role, migration_role_words, MIGRATION_ROLE_COUNT),
+	WORDS(MigrationRecord, phase, migration_phase_words, PHASE_COUNT),
+	WORDS(MigrationRecord, state, migration_state_words, MIGRATION_STATE_COUNT),
+	SCHEMA_TEXT(MigrationRecord, vm, TEXT_NAME, 1),
+	SCHEMA_TEXT(MigrationRecord, uuid, TEXT_UUID, 36),
+	SCHEMA_TEXT(MigrationRecord, owner, TEXT_DOMAIN, 1),
+	SCHEMA_U64(MigrationRecord, epoch, 1, INT64_MAX),
+	SCHEMA_TEXT(MigrationRecord, peer_id, TEXT_PRINTABLE, 1),
+	SCHEMA_TEXT(MigrationRecord, peer_address, TEXT_PRINTABLE, 0),
+	SCHEMA_U64(MigrationRecord, peer_port, 0, 65535),
+	WORDS(MigrationRecord, mode, seal_mode_words, SEAL_MODE_COUNT),
+	SCHEMA_U64(MigrationRecord, channels, 0, LIMIT_CHANNELS),
+	SCHEMA_U64(MigrationRecord, booked_bytes, 0, LIMIT_MEMORY_BYTES),
+	SCHEMA_U64(MigrationRecord, created_s, 0, INT64_MAX),
+	SCHEMA_U64(MigrationRecord, ended_s, 0, INT64_MAX),
+	SCHEMA_BOOL(MigrationRecord, ready),
+	SCHEMA_BOOL(MigrationRecord, committed),
+	SCHEMA_BOOL(MigrationRecord, activating),
+	SCHEMA_BOOL(MigrationRecord, declined),
+	SCHEMA_BOOL(MigrationRecord, cancel_owed),
+	SCHEMA_U64(MigrationRecord, category, 0, ERROR_CATEGORY_COUNT - 1),
+	SCHEMA_TEXT(MigrationRecord, error, TEXT_PRINTABLE, 0),
+	SCHEMA_TEXT(MigrationRecord, aead, TEXT_PRINTABLE, 0),
+	SCHEMA_OBJECT(MigrationRecord, report, &report_schema),
+};
+SCHEMA_DEFINE(migration_record_schema, "migration", MigrationRecord, migration_fields);

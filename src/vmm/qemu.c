@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/qemu.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "vmm/qemu_status.h"
+#include "vmm/qemu_vm.h"
+#include "vmm/unix_socket.h"
+
+static const VmmFeatures *get_features(const VmmVm *head)
+{
+	return &((const QemuVm *)head)->features;
+}
+
+static pid_t get_pid(const VmmVm *head)
+{
+	return ((const QemuVm *)head)->process.pid;
+}
+
+static bool get_cpu_us(const VmmVm *head, int64_t *ret_us, Error *err)
+{
+	return qemu_process_cpu_us(&((const QemuVm *)head)->process, ret_us, err);
+}
+
+static const char *get_socket_directory(const VmmVm *head)
+{
+	return ((const QemuVm *)head)->directory.sockets_path;
+}
+
+static bool check_socket_name(const char *name, Error *err)
+{
+	if (!text_is(TEXT_NAME, name, 1) || strlen(name) >= LIMIT_NAME)
+		return error_set(err, ERROR_USAGE, "\"%.64s\" cannot name a socket", name);
+	return true;
+}
+
+static bool listen_for(VmmVm *head, const char *name, int *ret_fd, Error *err)
+{
+	const QemuVm *vm = qemu_vm_of(head);
+	const QemuUser *user = &vm->resources->user;
+	AUTO_FD int fd = -1;
+
+	if (!check_socket_name(name, err) ||
+	    !unix_socket_listen(vm->directory.sockets_fd, name, 0600, &fd, err))
+		return false;
+	if (!geteuid() && user->set &&
+	    fchownat(vm->directory.sockets_fd, name, user->uid, user->gid, AT_SYMLINK_NOFOLLOW))
+		return error_set_errno(err, ERROR_IO, errno, "cannot give away socket %s", name);
+	*ret_fd = TAKE_FD(fd);
+	return true;
+}
+
+static bool connect_to(VmmVm *head, const char *name, int *ret_fd, Error *err)
+{
+	return check_socket_name(name, err) &&
+	       unix_socket_connect(qemu_vm_of(head)->directory.sockets_fd, name, ret_fd, err);
+}
+
+static bool query_run_state(VmmVm *head, VmmRunStateDone *done, void *context, Error *err)
+{
+	QemuOperation *operation =
+		qemu_operation_new_run_state(qemu_vm_of(head), done, context, err);
+
+	if (!operation)
+		return false;
+	qemu_operation_add(operation, "query-status", json_object());
+	return qemu_operation_begin(operation, err);
+}
+
+static bool execute(VmmVm *head, const char *command, json_t *arguments, VmmDone *done,
+		    void *context, Error *err)
+{
+	QemuOperation *operation =
+		qemu_operation_new_plain(qemu_vm_of(head), done, context, err);
+
+	if (!operation) {
+		json_decref(arguments);
+		return false;
+	}
+	qemu_operation_add(operation, command, arguments);
+	return qemu_operation_begin(operation, err);
+}
+
+static bool continue_switchover(VmmVm *vm, VmmDone *done, void *context, Error *err)
+{
+	return execute(vm, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"), done,
+		       context, err);
+}
+
+static bool cancel(VmmVm *vm, VmmDone *done, void *context, Error *err)
+{
+	return execute(vm, "migrate_cancel", json_object(), done, context, err);
+}
+
+/* The first of two steps: in inmigrate QEMU takes "cont" as leave to run by itself once loaded. */
+static bool check_may_cont(QemuOperation *operation, json_t *ret, Error *err)
+{
+	VmmRunState state;
+
+	if (operation->at)
+		return true;
+	if (!qemu_status_of_run(ret, &state, err))
+		return false;
+	if (state == VMM_RUN_INMIGRATE)
+		return error_set(err, ERROR_CONFLICT, "cont: the VM still waits for its state");
+	return true;
+}
+
+static bool cont(VmmVm *head, VmmDone *done, void *context, Error *err)
+{
+	QemuOperation *operation =
+		qemu_operation_new_plain(qemu_vm_of(head), done, context, err);
+
+	if (!operation)
+		return false;
+	operation->check = check_may_cont;
+	qemu_operation_add(operation, "query-status", json_object());
+	qemu_operation_add(operation, "cont", json_object());
+	return qemu_operation_begin(operation, err);
+}
+
+static bool stop(VmmVm *vm, VmmDone *done, void *context, Error *err)
+{
+	return execute(vm, "stop", json_object(), done, context, err);
+}
+
+/* QEMU's own defaults: five packets, 50 ms apart and growing. */
+static bool announce_self(VmmVm *vm, VmmDone *done, void *context, Error *err)
+{
+	return execute(vm, "announce-self",
+		       json_pack("{s:i, s:i, s:i, s:i}", "initial", 50, "max", 550, "rounds", 5,
+				 "step", 100),
+		       done, context, err);
+}
+
+static bool quit(VmmVm *vm, VmmDone *done, void *context, Error *err)
+{
+	return execute(vm, "quit", json_object(), done, context, err);
+}
+
+static bool kill_process(VmmVm *head, Error *err)
+{
+	const QemuVm *vm = qemu_vm_of(head);
+
+	return vm->exited || qemu_process_kill(&vm->process, err);
+}
+
+const VmmDriver vmm_driver_qemu = {
+	.name = "qemu",
+	.start = qemu_start,
+	.prepare_incoming = qemu_prepare_incoming,
+	.adopt = qemu_adopt,
+	.free = qemu_vm_free,
+	.reconnect = qemu_reconnect,
+	.features = get_features,
+	.pid = get_pid,
+	.cpu_us = get_cpu_us,
+	.socket_directory = get_socket_directory,
+	.listen = listen_for,
+	.connect = connect_to,
+	.migrate_out = qemu_migrate_out,
+	.incoming_listen = qemu_incoming_listen,
+	.query_migration = qemu_query_migration,
+	.query_run_state = query_run_state,
+	.continue_switchover = continue_switchover,
+	.cancel = cancel,
+	.cont = cont,
+	.stop = stop,
+	.announce_self = announce_self,
+	.quit = quit,
+	.kill = kill_process,
+};

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/qemu_command.h"
+
+#include <assert.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+	PREALLOC_THREADS_MAX = 16,
+	/* Slots of the root bus. 0 is the host bridge, 1 the i440fx family's south bridge, 31 that of
+	 * q35; the rest is ours. */
+	SLOT_VGA = 2,
+	SLOT_DISKS = 3,
+	SLOT_NICS = 16,
+};
+static_assert(SLOT_DISKS + LIMIT_DISKS <= SLOT_NICS && SLOT_NICS + LIMIT_NICS < 31,
+	      "each device has its own slot");
+
+typedef struct Build {
+	const QemuCommandInput *input;
+	QemuCommand *command;
+	const char *bus;
+	Error *err;
+} Build;
+
+static bool no_memory(Build *build)
+{
+	return error_set(build->err, ERROR_INTERNAL, "no memory for QEMU's command line");
+}
+
+static bool put_owned(Build *build, char *arg)
+{
+	QemuCommand *command = build->command;
+
+	if (!arg)
+		return no_memory(build);
+	assert(command->argc < QEMU_ARGS_MAX - 1);
+	command->argv[command->argc++] = arg;
+	return true;
+}
+
+static bool put(Build *build, const char *arg)
+{
+	return put_owned(build, strdup(arg));
+}
+
+static bool put_pair(Build *build, const char *option, const char *value)
+{
+	return put(build, option) && put(build, value);
+}
+
+static bool put_format(Build *build, const char *option, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static bool put_format(Build *build, const char *option, const char *format, ...)
+{
+	char *text = NULL;
+	va_list args;
+	int length;
+
+	va_start(args, format);
+	length = vasprintf(&text, format, args);
+	va_end(args);
+	return put(build, option) && (length >= 0 ? put_owned(build, text) : no_memory(build));
+}
+
+/* Steals object. */
+static bool put_json(Build *build, const char *option, json_t *object)
+{
+	char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+
+	json_decref(object);
+	if (!text)
+		return no_memory(build);
+	return put(build, option) ? put_owned(build, text) : (free(text), false);
+}
+
+/* The number that the descriptor will have in QEMU. */
+static int give_fd(Build *build, int fd)
+{
+	QemuCommand *command = build->command;
+
+	assert(command->fds_count < QEMU_FDS_MAX && fd >= 0);
+	command->fds[command->fds_count++] = fd;
+	return QEMU_FD_FIRST + (int)command->fds_count - 1;
+}
+
+static bool put_basics(Build *build)
+{
+	const Manifest *m = &build->input->vm->manifest;
+
+	return put(build, "-nodefaults") && put(build, "-no-user-config") && put(build, "-S") &&
+	       put_pair(build, "-msg", "timestamp=on") &&
+	       put_pair(build, "-sandbox",
+			"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny") &&
+	       put_format(build, "-name", "guest=sealift-%s,debug-threads=on", m->uuid) &&
+	       put_pair(build, "-uuid", m->uuid);
+}
+
+static bool put_machine(Build *build)
+{
+	const Manifest *m = &build->input->vm->manifest;
+	bool kvm = build->input->resources->accel == ACCEL_KVM;
+
+	return put_format(build, "-machine",
+			  "type=%s,memory-backend=m0,dump-guest-core=off,vmport=off,usb=off",
+			  m->machine) &&
+	       put_pair(build, "-accel", kvm ? "kvm" : "tcg") && put_pair(build, "-cpu", m->cpu) &&
+	       put_format(build, "-smp", "cpus=%llu,maxcpus=%llu", (unsigned long long)m->cpus,
+			  (unsigned long long)m->cpus) &&
+	       put_format(build, "-m", "size=%lluM", (unsigned long long)(m->memory_bytes >> 20));
+}
+
+static unsigned int prealloc_threads(const Resources *resources)
+{
+	long online = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (resources->prealloc_threads)
+		return resources->prealloc_threads;
+	if (online < 1)
+		return 1;
+	return online < PREALLOC_THREADS_MAX ? (unsigned int)online : PREALLOC_THREADS_MAX;
+}
+
+/* Both sides name the backend m0; only the incoming one touches the pages beforehand. */
+static bool put_memory(Build *build)
+{
+	const Manifest *m = &build->input->vm->manifest;
+	const Resources *resources = build->input->resources;
+	json_t *object = json_pack("{s:s, s:s, s:I, s:b}", "qom-type", "memory-backend-ram", "id", "m0",
+				   "size", (json_int_t)m->memory_bytes, "dump", 0);
+
+	if (object && resources->memory == MEMORY_HUGE_2M) {
+		json_object_set_new(object, "qom-type", json_string("memory-backend-memfd"));
+		json_object_set_new(object, "hugetlb", json_true());
+		json_object_set_new(object, "hugetlbsize", json_integer(2 << 20));
+		json_object_set_new(object, "share", json_false());
+	}
+	if (object && build->input->incoming && m->populate == POPULATE_FULL) {
+		json_object_set_new(object, "prealloc", json_true());
+		json_object_set_new(object, "prealloc-threads",
+				    json_integer(prealloc_threads(resources)));
+	}
+	return put_json(build, "-object", object);
+}
+
+static bool put_boot(Build *build)
+{
+	const ResolvedVm *vm = build->input->vm;
+
+	if (vm->kernel_fd < 0)
+		return true;
+	if (!put_format(build, "-kernel", "/proc/self/fd/%d", give_fd(build, vm->kernel_fd)))
+		return false;
+	if (vm->initrd_fd >= 0 &&
+	    !put_format(build, "-initrd", "/proc/self/fd/%d", give_fd(build, vm->initrd_fd)))
+		return false;
+	return put_pair(build, "-append", vm->manifest.append);
+}
+
+/* A node for the descriptor and one for the format, both with names and drivers of ours. */
+static bool put_disk_backend(Build *build, size_t i)
+{
+	const ManifestDisk *disk = &build->input->vm->manifest.disks[i];
+	const ResolvedDisk *resolved = &build->input->vm->disks[i];
+	bool qcow2 = disk->format == DISK_QCOW2;
+	char node[32], file_node[32], filename[32];
+	json_t *file, *format;
+
+	snprintf(node, sizeof(node), "disk%zu", i);
+	snprintf(file_node, sizeof(file_node), "disk%zu-file", i);
+	snprintf(filename, sizeof(filename), "/dev/fdset/%zu", i);
+	if (!put_format(build, "-add-fd", "fd=%d,set=%zu", give_fd(build, resolved->fd), i))
+		return false;
+	file = json_pack("{s:s, s:s, s:s, s:b, s:s, s:{s:b}}", "driver",
+			 resolved->is_block_device ? "host_device" : "file", "node-name", file_node,
+			 "filename", filename, "read-only", disk->read_only, "discard", "unmap", "cache",
+			 "direct", resolved->direct);
+	if (!put_json(build, "-blockdev", file))
+		return false;
+	format = json_pack("{s:s, s:s, s:s, s:b, s:s, s:{s:b}}", "driver", qcow2 ? "qcow2" : "raw",
+			   "node-name", node, "file", file_node, "read-only", disk->read_only,
+			   "discard", "unmap", "cache", "direct", resolved->direct);
+	if (format && qcow2)
+		json_object_set_new(format, "backing", json_null());
+	return put_json(build, "-blockdev", format);
+}
+
+static bool put_disk(Build *build, size_t i)
+{
+	bool boots_disk = !build->input->vm->manifest.boots_kernel;
+	char node[32], address[16];
+	json_t *device;
+
+	if (!put_disk_backend(build, i))
+		return false;
+	snprintf(node, sizeof(node), "disk%zu", i);
+	snprintf(address, sizeof(address), "0x%zx", SLOT_DISKS + i);
+	device = json_pack("{s:s, s:s, s:s, s:s, s:s}", "driver", "virtio-blk-pci", "id", node,
+			   "drive", node, "bus", build->bus, "addr", address);
+	if (device && boots_disk)
+		json_object_set_new(device, "bootindex", json_integer((json_int_t)i + 1));
+	return put_json(build, "-device", device);
+}
+
+static json_t *user_netdev(const ResolvedNic *nic, const char *id)
+{
+	json_t *netdev = json_pack("{s:s, s:s}", "type", "user", "id", id);
+	json_t *forwards = json_array();
+
+	for (size_t i = 0; i < nic->forwards_count; i++) {
+		const ForwardResource *forward = &nic->forwards[i];
+		char text[2 * LIMIT_ADDRESS + 32];
+
+		snprintf(text, sizeof(text), "tcp:%s:%u-%s:%u", forward->host_address,
+			 forward->host_port, forward->guest_address, forward->guest_port);
+		json_array_append_new(forwards, json_pack("{s:s}", "str", text));
+	}
+	if (nic->subnet[0])
+		json_object_set_new(netdev, "net", json_string(nic->subnet));
+	json_object_set_new(netdev, "hostfwd", forwards);
+	return netdev;
+}
+
+static json_t *tap_netdev(Build *build, size_t i, const char *id)
+{
+	char number[16];
+
+	snprintf(number, sizeof(number), "%d", give_fd(build, build->input->tap_fds[i]));
+	return json_pack("{s:s, s:s, s:s, s:b}", "type", "tap", "id", id, "fd", number, "vhost", 0);
+}
+
+static bool put_nic(Build *build, size_t i)
+{
+	const ResolvedNic *nic = &build->input->vm->nics[i];
+	char id[32], device_id[32], address[16];
+
+	snprintf(id, sizeof(id), "net%zu", i);
+	snprintf(device_id, sizeof(device_id), "nic%zu", i);
+	snprintf(address, sizeof(address), "0x%zx", SLOT_NICS + i);
+	if (!put_json(build, "-netdev",
+		      nic->kind == NETWORK_BRIDGE ? tap_netdev(build, i, id) : user_netdev(nic, id)))
+		return false;
+	/* No option ROM: its size would differ between packagings, and with it the machine. */
+	return put_json(build, "-device",
+			json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "driver", "virtio-net-pci",
+				  "id", device_id, "netdev", id, "mac",
+				  build->input->vm->manifest.nics[i].mac, "bus", build->bus, "addr",
+				  address, "romfile", ""));
+}
+
+static bool put_consoles(Build *build)
+{
+	if (!put_pair(build, "-chardev",
+		      "socket,id=serial0,server=on,wait=off,path=" QEMU_SOCKET_PREFIX
+		      QEMU_SOCKET_SERIAL) ||
+	    !put_json(build, "-device",
+		      json_pack("{s:s, s:s, s:s}", "driver", "isa-serial", "id", "serial0-device",
+				"chardev", "serial0")))
+		return false;
+	if (build->input->vm->manifest.display == DISPLAY_NONE)
+		return put_pair(build, "-display", "none");
+	return put_json(build, "-device",
+			json_pack("{s:s, s:s, s:s, s:s}", "driver", "VGA", "id", "vga0", "bus",
+				  build->bus, "addr", "0x2")) &&
+	       put_pair(build, "-vnc", "unix:" QEMU_SOCKET_PREFIX QEMU_SOCKET_VNC);
+}
+static_assert(SLOT_VGA == 2, "put_consoles writes it as text");
+
+/* A listening socket made by us: no wait for QEMU to make it, no name that it could fake. */
+static bool put_monitor(Build *build)
+{
+	return put_format(build, "-chardev", "socket,id=qmp0,server=on,wait=off,fd=%d",
+			  give_fd(build, build->input->qmp_listen_fd)) &&
+	       put_pair(build, "-mon", "chardev=qmp0,mode=control");
+}
+
+static bool put_all(Build *build)
+{
+	const Manifest *m = &build->input->vm->manifest;
+	int sockets_fd = give_fd(build, build->input->sockets_fd);
+
+	assert(sockets_fd == QEMU_FD_SOCKETS);
+	(void)sockets_fd;
+	if (!put(build, build->input->resources->qemu_path) || !put_basics(build) ||
+	    !put_machine(build) || !put_memory(build) || !put_monitor(build) ||
+	    !put_consoles(build) || !put_boot(build))
+		return false;
+	for (size_t i = 0; i < m->disks_count; i++)
+		if (!put_disk(build, i))
+			return false;
+	for (size_t i = 0; i < m->nics_count; i++)
+		if (!put_nic(build, i))
+			return false;
+	return !build->input->incoming || put_pair(build, "-incoming", "defer");
+}
+
+bool qemu_command_build(const QemuCommandInput *input, QemuCommand *ret_command, Error *err)
+{
+	AUTO_QEMU_COMMAND QemuCommand command = { .argc = 0 };
+	bool q35 = !strncmp(input->vm->manifest.machine, "pc-q35-", 7);
+	Build build = { .input = input, .command = &command, .err = err,
+			.bus = q35 ? "pcie.0" : "pci.0" };
+
+	if (!put_all(&build))
+		return false;
+	*ret_command = command;
+	command = (QemuCommand){ .argc = 0 };
+	return true;
+}
+
+void qemu_command_clear(QemuCommand *command)
+{
+	for (size_t i = 0; i < command->argc; i++)
+		free(command->argv[i]);
+	*command = (QemuCommand){ .argc = 0 };
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * QEMU's command line from a resolved VM. Everything that came from a manifest is a number, a word
+ * of ours, a checked name, or a value inside JSON; no shell is involved. Devices get PCI addresses
+ * by their place in the manifest, so that both hosts build the same machine.
+ */
+#ifndef SEALIFT_VMM_QEMU_COMMAND_H
+#define SEALIFT_VMM_QEMU_COMMAND_H
+
+#include "vmm/resources.h"
+
+enum {
+	QEMU_FD_FIRST = 3,
+	QEMU_FD_SOCKETS = QEMU_FD_FIRST, /* in QEMU: O_PATH of the directory for its sockets */
+	QEMU_FDS_MAX = 4 + LIMIT_DISKS + LIMIT_NICS,
+	QEMU_ARGS_MAX = 64 + 8 * LIMIT_DISKS + 4 * LIMIT_NICS,
+};
+
+/* As QEMU sees them; the engine reaches the same sockets beneath the VM's socket directory. */
+#define QEMU_SOCKET_PREFIX "/proc/self/fd/3/"
+#define QEMU_SOCKET_SERIAL "serial.sock"
+#define QEMU_SOCKET_VNC "vnc.sock"
+
+typedef struct QemuCommandInput {
+	const Resources *resources;
+	const ResolvedVm *vm;
+	bool incoming;	   /* -incoming defer, memory populated if the manifest wants it */
+	int sockets_fd;	   /* O_PATH of the directory for QEMU's sockets */
+	int qmp_listen_fd; /* a listening UNIX socket */
+	int tap_fds[LIMIT_NICS]; /* for nics of NETWORK_BRIDGE */
+} QemuCommandInput;
+
+typedef struct QemuCommand {
+	char *argv[QEMU_ARGS_MAX]; /* owned, ended by NULL */
+	size_t argc;
+	int fds[QEMU_FDS_MAX]; /* borrowed; fds[i] is QEMU_FD_FIRST + i in QEMU */
+	size_t fds_count;
+} QemuCommand;
+
+/* Builds it. *ret_command is zeroed on entry; release with qemu_command_clear. */
+MUST_CHECK bool qemu_command_build(const QemuCommandInput *input, QemuCommand *ret_command,
+				   Error *err);
+void qemu_command_clear(QemuCommand *command);
+#define AUTO_QEMU_COMMAND CLEANUP(qemu_command_clear)
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * This host's own mapping from the names in a manifest to real things. Nothing that a peer wrote
+ * becomes a path: a pool or network is looked up for the peer's domain, a volume is one file name
+ * opened beneath the pool's directory, a boot file is found by digest.
+ */
+#ifndef SEALIFT_VMM_RESOURCES_H
+#define SEALIFT_VMM_RESOURCES_H
+
+#include <net/if.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "vmm/boot_files.h"
+#include "wire/manifest.h"
+
+enum {
+	RESOURCES_POOLS = 32,
+	RESOURCES_NETWORKS = 32,
+	RESOURCES_DOMAINS = 16, /* peer domains that may use one pool or network */
+	RESOURCES_FORWARDS = 4,
+	RESOURCES_GROUPS = 32,
+};
+
+typedef enum NetworkKind { NETWORK_BRIDGE, NETWORK_USER } NetworkKind;
+typedef enum AccelKind { ACCEL_TCG, ACCEL_KVM } AccelKind;
+/* Anonymous memory with transparent huge pages populates fastest where no huge pages are set aside. */
+typedef enum MemoryKind { MEMORY_ANONYMOUS, MEMORY_HUGE_2M } MemoryKind;
+
+/* Who may name a pool or network. Several entries may share a name as long as each domain finds at
+ * most one of them: so two tenants' "disks" can be two directories. */
+typedef struct ResourceAccess {
+	bool local; /* VMs that this host's own users start */
+	char domains[RESOURCES_DOMAINS][LIMIT_DOMAIN];
+	size_t domains_count;
+} ResourceAccess;
+
+typedef struct PoolResource {
+	char name[LIMIT_NAME];
+	char directory[LIMIT_PATH];
+	bool direct; /* O_DIRECT: needed on file systems without coherent caches */
+	ResourceAccess access;
+} PoolResource;
+
+/* A TCP port of the host that leads into a guest of a user-mode network. */
+typedef struct ForwardResource {
+	char host_address[LIMIT_ADDRESS];
+	uint16_t host_port;
+	char guest_address[LIMIT_ADDRESS];
+	uint16_t guest_port;
+} ForwardResource;
+
+typedef struct NetworkResource {
+	char name[LIMIT_NAME];
+	NetworkKind kind;
+	char bridge[IFNAMSIZ];	    /* NETWORK_BRIDGE */
+	char subnet[LIMIT_ADDRESS]; /* NETWORK_USER: "10.0.0.0/24"; "" is QEMU's default */
+	ForwardResource forwards[RESOURCES_FORWARDS];
+	size_t forwards_count;
+	ResourceAccess access;
+} NetworkResource;
+
+/* The user that QEMU runs as when the engine is root. */
+typedef struct QemuUser {
+	bool set;
+	uid_t uid;
+	gid_t gid;
+	gid_t groups[RESOURCES_GROUPS];
+	size_t groups_count;
+} QemuUser;
+
+typedef struct Resources {
+	PoolResource pools[RESOURCES_POOLS];
+	size_t pools_count;
+	NetworkResource networks[RESOURCES_NETWORKS];
+	size_t networks_count;
+	BootFiles *boot_files; /* NULL: no VM may boot a kernel */
+	char qemu_path[LIMIT_PATH];
+	AccelKind accel;
+	MemoryKind memory;
+	unsigned int prealloc_threads; /* 0: one for each CPU, at most 16 */
+	char run_directory[LIMIT_PATH];
+	QemuUser user;
+} Resources;
+
+/* Fills user from the passwd and group databases. ERROR_CONFIG if there is no such user. */
+MUST_CHECK bool resources_set_user(Resources *resources, const char *name, Error *err);
+
+typedef struct ResolvedDisk {
+	int fd; /* opened as QEMU will use it, so that what was checked is what runs */
+	bool is_block_device;
+	bool direct;
+	dev_t device; /* with inode, the identity of the volume, for booking it */
+	ino_t inode;
+} ResolvedDisk;
+
+typedef struct ResolvedNic {
+	NetworkKind kind;
+	char bridge[IFNAMSIZ];
+	char subnet[LIMIT_ADDRESS];
+	ForwardResource forwards[RESOURCES_FORWARDS];
+	size_t forwards_count;
+} ResolvedNic;
+
+/* A manifest with every name replaced by this host's own thing. Index i belongs to manifest index i. */
+typedef struct ResolvedVm {
+	Manifest manifest;
+	int kernel_fd; /* -1: none */
+	int initrd_fd; /* -1: none */
+	ResolvedDisk disks[LIMIT_DISKS];
+	ResolvedNic nics[LIMIT_NICS];
+} ResolvedVm;
+
+#define RESOLVED_VM_INIT ((ResolvedVm){ .kernel_fd = -1, .initrd_fd = -1 })
+
+/* Closes the descriptors; fine on RESOLVED_VM_INIT and after itself. */
+void resolved_vm_close(ResolvedVm *vm);
+#define AUTO_RESOLVED_VM CLEANUP(resolved_vm_close)
+
+/* Where the kernel and initrd of a VM that is started here lie; checked against the manifest's
+ * digests. */
+typedef struct LocalBoot {
+	const char *kernel_path;
+	const char *initrd_path; /* NULL or "": none */
+} LocalBoot;
+
+/* Takes each disk's size_bytes from the image itself: for a VM that is started here. */
+MUST_CHECK bool resources_complete(const Resources *resources, Manifest *manifest, Error *err);
+
+/*
+ * Maps a manifest that passed manifest_check. peer_domain is NULL for a VM of this host's own
+ * users; local_boot is NULL to find boot files by digest. *ret_vm is RESOLVED_VM_INIT on entry and
+ * written only on success.
+ * ERROR_NOT_FOUND or ERROR_DENIED: unknown to this host, or not for this domain (one text, so that
+ * a peer cannot tell which). ERROR_CONFLICT: size or format differ. ERROR_DENIED: planted header.
+ */
+MUST_CHECK bool resources_resolve(const Resources *resources, const Manifest *manifest,
+				  const char *peer_domain, const LocalBoot *local_boot,
+				  ResolvedVm *ret_vm, Error *err);
+
+#endif

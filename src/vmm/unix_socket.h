@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * UNIX stream sockets (unix(7)) named by directory and file, so that neither the length of the
+ * directory's path nor a change of what it leads to matters.
+ */
+#ifndef SEALIFT_VMM_UNIX_SOCKET_H
+#define SEALIFT_VMM_UNIX_SOCKET_H
+
+#include "base/error.h"
+#include "base/cleanup.h"
+
+/* A connected, non-blocking, close-on-exec socket. name is taken beneath directory_fd, or is any
+ * path if that is AT_FDCWD; the file itself must be a socket, not a link to one.
+ * ERROR_UNAVAILABLE if nobody listens. */
+MUST_CHECK bool unix_socket_connect(int directory_fd, const char *name, int *ret_fd, Error *err);
+
+/* A listening, non-blocking, close-on-exec socket with this mode; what was there under the name is
+ * unlinked first. */
+MUST_CHECK bool unix_socket_listen(int directory_fd, const char *name, unsigned int mode,
+				   int *ret_fd, Error *err);
+
+#endif

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/support/support.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "tests/wire/samples.h"
+
+#define SET(member, text)                                       \
+	do {                                                    \
+		static_assert(sizeof(text) <= sizeof(member), ""); \
+		memcpy(member, text, sizeof(text));             \
+	} while (0)
+
+static void expect_bad(const Manifest *manifest, const char *part)
+{
+	Error err = ERROR_INIT;
+
+	assert_fails(manifest_check(manifest, &err), ERROR_PEER, part, &err);
+	assert_memory_equal(err.text, "manifest: ", 10);
+}
+
+static void expect_good(const Manifest *manifest)
+{
+	Error err = ERROR_INIT;
+
+	assert_works(manifest_check(manifest, &err), &err);
+}
+
+static void samples_are_good(void **state)
+{
+	Manifest manifest;
+
+	(void)state;
+	sample_manifest(&manifest);
+	expect_good(&manifest);
+	sample_manifest_largest(&manifest);
+	expect_good(&manifest);
+}
+
+static void a_vm_may_have_no_disk_no_nic_and_no_kernel(void **state)
+{
+	Manifest manifest;
+
+	(void)state;
+	sample_manifest(&manifest);
+	manifest.disks_count = manifest.nics_count = 0;
+	expect_good(&manifest);
+	memset(manifest.initrd_sha256, 0, sizeof(manifest.initrd_sha256));
+	expect_good(&manifest);
+	memset(manifest.kernel_sha256, 0, sizeof(manifest.kernel_sha256));
+	manifest.append[0] = '\0';
+	manifest.boots_kernel = false;
+	expect_good(&manifest);
+}
+
+static void machine_types_in_pairs(void **state)
+{
+	static const char *const fine[] = { "pc-q35-10.0", "pc-q35-7.2", "pc-i440fx-10.0" };
+	static const char *const wrong[] = {
+		"q35", "pc", "pc-q35", "pc-q35-", "pc-q35-10", "pc-q35-10.", "pc-q35-.0", "pc-q35-10.0.1",
+		"pc-q35-10.0x", "pc-q35-x.0", "microvm", "none", "xpc-q35-10.0", "PC-q35-10.0",
+	};
+	Manifest manifest;
+
+	(void)state;
+	sample_manifest(&manifest);
+	for (size_t i = 0; i < ARRAY_SIZE(fine); i++) {
+		memcpy(manifest.machine, fine[i], strlen(fine[i]) + 1);
+		expect_good(&manifest);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		memcpy(manifest.machine, wrong[i], strlen(wrong[i]) + 1);
+		expect_bad(&manifest, "is not pc-q35-N.M or pc-i440fx-N.M");
+	}
+}
+
+static void memory_in_pairs(void **state)
+{
+	Manifest manifest;
+
+	(void)state;
+	sample_manifest(&manifest);
+	manifest.memory_bytes = LIMIT_MEMORY_MIN;
+	expect_good(&manifest);
+	manifest.memory_bytes = LIMIT_MEMORY_MIN - 1;
+	expect_bad(&manifest, "memory_bytes is 16777215, outside 16777216..17592186044416");
+	manifest.memory_bytes = LIMIT_MEMORY_BYTES + (2 << 20);
+	expect_bad(&manifest, "memory_bytes is");
+	manifest.memory_bytes = (UINT64_C(512) << 20) + 4096;
+	expect_bad(&manifest, "no multiple of 2 MiB");
+}
+
+static void what_could_become_an_option_is_refused(void **state)
+{
+	static const char *const wrong[] = {
+		"",	 "../x", "a/b",	    "/etc/passwd", "a,readonly=off", "json:{}", "-drive",
+		".x",	 "a b",	 "a=b",	    "a\nb",	   "a:b",	     "a;b",	"a\"b",
+		"a%s",	 "a\\b", "nbd:a:1", "\x7f",	   "$(x)",	     "a'b",
+	};
+	Manifest manifest;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		size_t size = strlen(wrong[i]) + 1;
+
+		sample_manifest(&manifest);
+		memcpy(manifest.disks[1].volume, wrong[i], size);
+		expect_bad(&manifest, "disks[1]: volume");
+		sample_manifest(&manifest);
+		memcpy(manifest.disks[0].pool, wrong[i], size);
+		expect_bad(&manifest, "disks[0]: pool");
+		sample_manifest(&manifest);
+		memcpy(manifest.nics[1].network, wrong[i], size);
+		expect_bad(&manifest, "nics[1]: network");
+		sample_manifest(&manifest);
+		memcpy(manifest.name, wrong[i], size);
+		expect_bad(&manifest, "name");
+		sample_manifest(&manifest);
+		memcpy(manifest.cpu, wrong[i], size);
+		expect_bad(&manifest, "cpu");
+		sample_manifest(&manifest);
+		memcpy(manifest.machine, wrong[i], size);
+		expect_bad(&manifest, "machine");
+	}
+}
+
+static void counts_and_sizes_out_of_bounds(void **state)
+{
+	Manifest manifest;
+
+	(void)state;
+	sample_manifest(&manifest);
+	manifest.cpus = 0;
+	expect_bad(&manifest, "cpus is 0, outside 1..1024");
+	sample_manifest(&manifest);
+	manifest.cpus = LIMIT_VCPUS + 1;
+	expect_bad(&manifest, "cpus is 1025");
+	sample_manifest(&manifest);
+	manifest.disks_count = LIMIT_DISKS + 1;
+	expect_bad(&manifest, "disks has 9 entries");
+	sample_manifest(&manifest);
+	manifest.nics_count = SIZE_MAX;
+	expect_bad(&manifest, "nics has");
+	sample_manifest(&manifest);
+	manifest.disks[0].size_bytes = 511;
+	expect_bad(&manifest, "disks[0]: size_bytes is 511");
+	manifest.disks[0].size_bytes = (UINT64_C(1) << 50) + 1;
+	expect_bad(&manifest, "disks[0]: size_bytes");
+	sample_manifest(&manifest);
+	manifest.disks[0].format = (DiskFormat)2;
+	expect_bad(&manifest, "disks[0]: format is 2");
+	sample_manifest(&manifest);
+	memset(manifest.append, 'a', sizeof(manifest.append));
+	expect_bad(&manifest, "append is longer than 1023");
+	sample_manifest(&manifest);
+	SET(manifest.append, "a\nb");
+	expect_bad(&manifest, "append");
+	sample_manifest(&manifest);
+	SET(manifest.uuid, "");
+	expect_bad(&manifest, "uuid");
+}
+
+static void nothing_comes_twice(void **state)
+{
+	Manifest manifest;
+
+	(void)state;
+	sample_manifest(&manifest);
+	SET(manifest.disks[1].pool, "fast");
+	expect_good(&manifest);
+	SET(manifest.disks[1].volume, "vm1-root");
+	expect_bad(&manifest, "volume fast/vm1-root twice");
+	sample_manifest(&manifest);
+	SET(manifest.nics[1].network, "red");
+	expect_good(&manifest);
+	SET(manifest.nics[1].mac, "52:54:00:12:34:56");
+	expect_bad(&manifest, "MAC 52:54:00:12:34:56 twice");
+}
+
+static void boot_fields_may_not_contradict(void **state)
+{
+	Manifest manifest;
+
+	(void)state;
+	sample_manifest(&manifest);
+	manifest.boots_kernel = false;
+	expect_bad(&manifest, "contradict");
+	sample_manifest(&manifest);
+	memset(manifest.kernel_sha256, 0, sizeof(manifest.kernel_sha256));
+	expect_bad(&manifest, "contradict");
+	manifest.boots_kernel = false;
+	expect_bad(&manifest, "an initrd or a command line without a kernel");
+	memset(manifest.initrd_sha256, 0, sizeof(manifest.initrd_sha256));
+	expect_bad(&manifest, "an initrd or a command line without a kernel");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(samples_are_good),
+		cmocka_unit_test(a_vm_may_have_no_disk_no_nic_and_no_kernel),
+		cmocka_unit_test(machine_types_in_pairs),
+		cmocka_unit_test(memory_in_pairs),
+		cmocka_unit_test(what_could_become_an_option_is_refused),
+		cmocka_unit_test(counts_and_sizes_out_of_bounds),
+		cmocka_unit_test(nothing_comes_twice),
+		cmocka_unit_test(boot_fields_may_not_contradict),
+	};
+
+	return cmocka_run_group_tests_name("wire/manifest", tests, NULL, NULL);
+}
