@@ -67,8 +67,8 @@ static bool check_sizes(size_t aad_size, size_t size, Error *err)
 {
 	if (aad_size <= AEAD_SIZE_MAX && size <= AEAD_SIZE_MAX)
 		return true;
-	return error_set(err, ERROR_LIMIT, "record of %zu + %zu bytes: each may have %d", aad_size, size,
-			 AEAD_SIZE_MAX);
+	return error_set(err, ERROR_LIMIT, "record of %zu + %zu bytes: each may have %d", aad_size,
+			 size, AEAD_SIZE_MAX);
 }
 
 bool aead_seal(AeadKey *aead_key, const uint8_t nonce[AEAD_NONCE_SIZE], const void *aad,
@@ -79,7 +79,8 @@ bool aead_seal(AeadKey *aead_key, const uint8_t nonce[AEAD_NONCE_SIZE], const vo
 		return false;
 	if (aead_key->provider->seal(aead_key->state, nonce, aad, aad_size, in, out, size, ret_tag))
 		return true;
-	return error_set(err, ERROR_INTERNAL, "%s cannot seal %zu bytes", aead_key->provider->name, size);
+	return error_set(err, ERROR_INTERNAL, "%s cannot seal %zu bytes", aead_key->provider->name,
+			 size);
 }
 
 bool aead_open(AeadKey *aead_key, const uint8_t nonce[AEAD_NONCE_SIZE], const void *aad,
@@ -95,8 +96,8 @@ bool aead_open(AeadKey *aead_key, const uint8_t nonce[AEAD_NONCE_SIZE], const vo
 	return error_set(err, ERROR_AUTH, "record of %zu bytes does not authenticate", size);
 }
 
-static bool measure_with(AeadKey *aead_key, uint8_t *record, size_t record_bytes,
-			 int64_t budget_us, double *ret_bytes_per_second, Error *err)
+static bool measure_with(AeadKey *aead_key, uint8_t *record, size_t record_bytes, int64_t budget_us,
+			 double *ret_bytes_per_second, Error *err)
 {
 	uint8_t nonce[AEAD_NONCE_SIZE] = { 0 }, tag[AEAD_TAG_SIZE];
 	int64_t start_us, elapsed_us = 0;
@@ -125,7 +126,8 @@ bool aead_measure(const AeadProvider *provider, size_t record_bytes, unsigned in
 	AUTO_FREE uint8_t *record = NULL;
 
 	if (!record_bytes || record_bytes > AEAD_SIZE_MAX || !budget_ms || budget_ms > 10000)
-		return error_set(err, ERROR_USAGE, "cannot measure %zu bytes (1..%d) for %u ms (1..10000)",
+		return error_set(err, ERROR_USAGE,
+				 "cannot measure %zu bytes (1..%d) for %u ms (1..10000)",
 				 record_bytes, AEAD_SIZE_MAX, budget_ms);
 	key = random_secret(AEAD_KEY_SIZE, err);
 	aead_key = key ? aead_key_new(provider, key, err) : NULL;
@@ -133,7 +135,8 @@ bool aead_measure(const AeadProvider *provider, size_t record_bytes, unsigned in
 		return false;
 	record = calloc(1, record_bytes);
 	if (!record)
-		return error_set(err, ERROR_INTERNAL, "no memory for a record of %zu bytes", record_bytes);
+		return error_set(err, ERROR_INTERNAL, "no memory for a record of %zu bytes",
+				 record_bytes);
 	return measure_with(aead_key, record, record_bytes, (int64_t)budget_ms * 1000,
 			    ret_bytes_per_second, err);
 }
@@ -150,7 +153,8 @@ const AeadProvider *aead_choose_fastest(size_t record_bytes, unsigned int budget
 		double rate = 0;
 
 		if (!provider->usable() || !aead_self_test(provider, &why) ||
-		    !aead_measure(provider, record_bytes, budget_ms, &rate, &why) || rate <= best_rate)
+		    !aead_measure(provider, record_bytes, budget_ms, &rate, &why) ||
+		    rate <= best_rate)
 			continue;
 		best = provider;
 		best_rate = rate;

@@ -79,7 +79,8 @@ bool aead_self_test(const AeadProvider *provider, Error *err)
 	for (size_t i = 0; i < ARRAY_SIZE(answers); i++)
 		if (!check_answer(provider, &answers[i], err)) {
 			err->category = ERROR_INTERNAL;
-			return error_prefix(err, "AEAD provider %s, test case %zu", provider->name, i + 13);
+			return error_prefix(err, "AEAD provider %s, test case %zu", provider->name,
+					    i + 13);
 		}
 	return true;
 }

@@ -77,7 +77,7 @@ static AnchorDomain *domain_new(const char *name, Error *err)
 	return TAKE_PTR(domain);
 }
 
-static bool push_reference(STACK_OF(X509) *stack, X509 *certificate, Error *err)
+static bool push_reference(STACK_OF(X509) * stack, X509 *certificate, Error *err)
 {
 	if (X509_up_ref(certificate) == 1) {
 		if (sk_X509_push(stack, certificate))
@@ -87,7 +87,7 @@ static bool push_reference(STACK_OF(X509) *stack, X509 *certificate, Error *err)
 	return openssl_error(err, ERROR_INTERNAL, "no memory for a certificate");
 }
 
-static bool push_all(STACK_OF(X509) *stack, const STACK_OF(X509) *from, Error *err)
+static bool push_all(STACK_OF(X509) * stack, const STACK_OF(X509) * from, Error *err)
 {
 	for (int i = 0; i < sk_X509_num(from); i++)
 		if (!push_reference(stack, sk_X509_value(from, i), err))
@@ -166,7 +166,7 @@ bool anchor_has_issued(X509 *issuer, X509 *certificate)
 	return issued;
 }
 
-static bool has_certificate(const STACK_OF(X509) *stack, const X509 *certificate)
+static bool has_certificate(const STACK_OF(X509) * stack, const X509 *certificate)
 {
 	for (int i = 0; i < sk_X509_num(stack); i++)
 		if (!X509_cmp(sk_X509_value(stack, i), certificate))
@@ -174,7 +174,7 @@ static bool has_certificate(const STACK_OF(X509) *stack, const X509 *certificate
 	return false;
 }
 
-static bool has_issuer(const STACK_OF(X509) *stack, X509 *certificate)
+static bool has_issuer(const STACK_OF(X509) * stack, X509 *certificate)
 {
 	for (int i = 0; i < sk_X509_num(stack); i++)
 		if (anchor_has_issued(sk_X509_value(stack, i), certificate))
@@ -192,7 +192,8 @@ static bool add_certificate(AnchorDomain *domain, X509 *certificate, Error *err)
 	if (X509_self_signed(certificate, 1) == 1)
 		return push_reference(domain->roots, certificate, err);
 	ERR_clear_error();
-	if (!has_issuer(domain->roots, certificate) && !has_issuer(domain->intermediates, certificate))
+	if (!has_issuer(domain->roots, certificate) &&
+	    !has_issuer(domain->intermediates, certificate))
 		return error_set(err, ERROR_AUTH,
 				 "is neither self-signed nor issued by a CA that comes before it");
 	return push_reference(domain->intermediates, certificate, err);
@@ -235,8 +236,9 @@ bool anchor_store_add_root(AnchorStore *store, const char *domain, const void *p
 	const AnchorDomain *old;
 
 	if (!text_is(TEXT_DOMAIN, domain, 1) || strlen(domain) >= LIMIT_DOMAIN)
-		return error_set(err, ERROR_CONFIG, "\"%s\" is not a domain of at most %d of [a-z0-9.-]",
-				 domain, LIMIT_DOMAIN - 1);
+		return error_set(err, ERROR_CONFIG,
+				 "\"%s\" is not a domain of at most %d of [a-z0-9.-]", domain,
+				 LIMIT_DOMAIN - 1);
 	if (size > LIMIT_PEM)
 		return error_set(err, ERROR_LIMIT, "root file of %zu bytes is longer than %d", size,
 				 LIMIT_PEM);

@@ -45,10 +45,10 @@ DEFINE_CLEANUP(AnchorStore, anchor_store, anchor_store_free)
 #define AUTO_ANCHOR_STORE CLEANUP(anchor_store_cleanup)
 
 /*
- * Adds PEM certificates (1..LIMIT_PEM bytes, copied) to a domain: self-signed CA certificates become
- * its roots, several may overlap while roots are rotated; other CA certificates must chain to one
- * of its roots and serve as known intermediates. What is there already is passed over. At most
- * LIMIT_ANCHORS in all. ERROR_AUTH for what is not a CA certificate or its signature is wrong,
+ * Adds PEM certificates (1..LIMIT_PEM bytes, copied) to a domain: self-signed CA certificates
+ * become its roots, several may overlap while roots are rotated; other CA certificates must chain
+ * to one of its roots and serve as known intermediates. What is there already is passed over. At
+ * most LIMIT_ANCHORS in all. ERROR_AUTH for what is not a CA certificate or its signature is wrong,
  * ERROR_CONFIG for no or broken PEM or a bad domain, ERROR_LIMIT. All or nothing.
  */
 MUST_CHECK bool anchor_store_add_root(AnchorStore *store, const char *domain, const void *pem,
@@ -61,9 +61,9 @@ bool anchor_store_remove(AnchorStore *store, const char *domain);
 bool anchor_store_has(const AnchorStore *store, const char *domain);
 
 /*
- * Judges a file of one DER or one or more PEM CRLs (1..LIMIT_CRL bytes) at the time now_s: each must
- * be issued and signed by a CA of the domain, have a number that is not lower than the one that
- * the store holds from that CA, and be neither stale (nextUpdate passed) nor from the future.
+ * Judges a file of one DER or one or more PEM CRLs (1..LIMIT_CRL bytes) at the time now_s: each
+ * must be issued and signed by a CA of the domain, have a number that is not lower than the one
+ * that the store holds from that CA, and be neither stale (nextUpdate passed) nor from the future.
  * ERROR_AUTH with the reason, ERROR_NOT_FOUND if the domain has no root here.
  */
 MUST_CHECK bool anchor_store_check_crl(const AnchorStore *store, const char *domain,
@@ -90,7 +90,7 @@ int64_t anchor_store_crl_next_update(const AnchorStore *store, const char *domai
  * X509_STORE_CTX_get0_cert(ctx) and X509_STORE_CTX_get0_untrusted(ctx).
  */
 MUST_CHECK bool anchor_verify_certificate(const AnchorStore *store, X509 *leaf,
-					  STACK_OF(X509) *untrusted, int64_t now_s,
+					  STACK_OF(X509) * untrusted, int64_t now_s,
 					  AnchorPurpose purpose, SpiffeId *ret_id, Error *err);
 
 /* The one name in a certificate, without judging anything else: for our own certificates. */

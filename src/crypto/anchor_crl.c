@@ -8,7 +8,7 @@
 
 #include "crypto/anchor_internal.h"
 
-static bool read_der(const uint8_t *der, size_t size, STACK_OF(X509_CRL) *crls, Error *err)
+static bool read_der(const uint8_t *der, size_t size, STACK_OF(X509_CRL) * crls, Error *err)
 {
 	const uint8_t *end = der;
 	AUTO_X509_CRL X509_CRL *crl = d2i_X509_CRL(NULL, &end, (long)size);
@@ -24,7 +24,7 @@ static bool read_der(const uint8_t *der, size_t size, STACK_OF(X509_CRL) *crls, 
 	return true;
 }
 
-static bool read_pem(const void *pem, size_t size, STACK_OF(X509_CRL) *crls, Error *err)
+static bool read_pem(const void *pem, size_t size, STACK_OF(X509_CRL) * crls, Error *err)
 {
 	AUTO_BIO BIO *bio = openssl_view(pem, size, err);
 	unsigned long code;
@@ -46,7 +46,7 @@ static bool read_pem(const void *pem, size_t size, STACK_OF(X509_CRL) *crls, Err
 	return sk_X509_CRL_num(crls) > 0 || error_set(err, ERROR_AUTH, "no CRL in %zu bytes", size);
 }
 
-static STACK_OF(X509_CRL) *read_crls(const void *bytes, size_t size, Error *err)
+static STACK_OF(X509_CRL) * read_crls(const void *bytes, size_t size, Error *err)
 {
 	const uint8_t *head = bytes;
 	AUTO_X509_CRL_STACK STACK_OF(X509_CRL) *crls = sk_X509_CRL_new_null();
@@ -56,7 +56,8 @@ static STACK_OF(X509_CRL) *read_crls(const void *bytes, size_t size, Error *err)
 		openssl_error(err, ERROR_INTERNAL, "no memory for CRLs");
 		return NULL;
 	}
-	/* No CRL is shorter than 128 bytes, so its DER has a length with the top bit set; PEM is text. */
+	/* No CRL is shorter than 128 bytes, so its DER has a length with the top bit set; PEM is
+	 * text. */
 	if (size >= 2 && head[0] == 0x30 && head[1] & 0x80)
 		ok = read_der(bytes, size, crls, err);
 	else
@@ -64,13 +65,14 @@ static STACK_OF(X509_CRL) *read_crls(const void *bytes, size_t size, Error *err)
 	return ok ? TAKE_PTR(crls) : NULL;
 }
 
-static X509 *signer_among(const STACK_OF(X509) *authorities, X509_CRL *crl)
+static X509 *signer_among(const STACK_OF(X509) * authorities, X509_CRL *crl)
 {
 	for (int i = 0; i < sk_X509_num(authorities); i++) {
 		X509 *authority = sk_X509_value(authorities, i);
 		EVP_PKEY *key = X509_get0_pubkey(authority);
 
-		if (key && !X509_NAME_cmp(X509_get_subject_name(authority), X509_CRL_get_issuer(crl)) &&
+		if (key &&
+		    !X509_NAME_cmp(X509_get_subject_name(authority), X509_CRL_get_issuer(crl)) &&
 		    X509_CRL_verify(crl, key) == 1)
 			return authority;
 	}
@@ -109,7 +111,8 @@ static bool check_form(const X509_CRL *crl, AnchorCrlEntry *entry, const char *d
 	entry->this_update_s = anchor_time_s(X509_CRL_get0_lastUpdate(crl));
 	entry->next_update_s = anchor_time_s(X509_CRL_get0_nextUpdate(crl));
 	if (entry->this_update_s < 0 || entry->next_update_s <= entry->this_update_s)
-		return error_set(err, ERROR_AUTH, "CRL of %s does not say when the next one comes", domain);
+		return error_set(err, ERROR_AUTH, "CRL of %s does not say when the next one comes",
+				 domain);
 	return true;
 }
 
@@ -118,11 +121,12 @@ static bool check_times(const AnchorCrlEntry *entry, const char *domain, int64_t
 	char bound[ANCHOR_TIME_TEXT], now[ANCHOR_TIME_TEXT];
 
 	if (entry->next_update_s <= now_s)
-		return error_set(err, ERROR_AUTH, "CRL of %s is stale: good until %s, now is %s", domain,
-				 anchor_time_text(entry->next_update_s, bound),
+		return error_set(err, ERROR_AUTH, "CRL of %s is stale: good until %s, now is %s",
+				 domain, anchor_time_text(entry->next_update_s, bound),
 				 anchor_time_text(now_s, now));
 	if (entry->this_update_s > now_s)
-		return error_set(err, ERROR_AUTH, "CRL of %s is from the future: made %s, now is %s", domain,
+		return error_set(err, ERROR_AUTH,
+				 "CRL of %s is from the future: made %s, now is %s", domain,
 				 anchor_time_text(entry->this_update_s, bound),
 				 anchor_time_text(now_s, now));
 	return true;
@@ -142,8 +146,9 @@ static bool take_crl(AnchorDomain *domain, AnchorCrlEntry entry, bool *ret_newer
 	AnchorCrlEntry *held = entry_of(domain, entry.issuer);
 
 	if (held && entry.number < held->number)
-		return error_set(err, ERROR_AUTH, "CRL of %s has number %llu, older than %llu", domain->name,
-				 (unsigned long long)entry.number, (unsigned long long)held->number);
+		return error_set(err, ERROR_AUTH, "CRL of %s has number %llu, older than %llu",
+				 domain->name, (unsigned long long)entry.number,
+				 (unsigned long long)held->number);
 	if (held && entry.number == held->number)
 		return true;
 	if (!held && domain->n_crls == ANCHOR_CRLS_MAX)

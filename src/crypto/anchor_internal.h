@@ -18,8 +18,8 @@ typedef struct AnchorCrlEntry {
 
 typedef struct AnchorDomain {
 	char name[LIMIT_DOMAIN];
-	STACK_OF(X509) *roots;
-	STACK_OF(X509) *intermediates;
+	STACK_OF(X509) * roots;
+	STACK_OF(X509) * intermediates;
 	AnchorCrlEntry crls[ANCHOR_CRLS_MAX];
 	size_t n_crls;
 	X509_STORE *trusted; /* roots and CRLs, made anew by each change */

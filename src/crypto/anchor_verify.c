@@ -10,8 +10,8 @@
 #include "crypto/anchor_internal.h"
 
 enum {
-	CHAIN_DEPTH_MAX = 3,	     /* intermediates between leaf and root */
-	AUTH_LEVEL_128_BITS = 3,     /* SSL_CTX_set_security_level(3): EC 256, RSA 3072, SHA-256 */
+	CHAIN_DEPTH_MAX = 3,	 /* intermediates between leaf and root */
+	AUTH_LEVEL_128_BITS = 3, /* SSL_CTX_set_security_level(3): EC 256, RSA 3072, SHA-256 */
 };
 
 bool anchor_certificate_id(const X509 *certificate, SpiffeId *ret_id, Error *err)
@@ -35,7 +35,8 @@ bool anchor_certificate_id(const X509 *certificate, SpiffeId *ret_id, Error *err
 		return error_set(err, ERROR_AUTH, "certificate has no URI name, but one of type %d",
 				 name->type);
 	return spiffe_parse((const char *)ASN1_STRING_get0_data(name->d.uniformResourceIdentifier),
-			    (size_t)ASN1_STRING_length(name->d.uniformResourceIdentifier), ret_id, err);
+			    (size_t)ASN1_STRING_length(name->d.uniformResourceIdentifier), ret_id,
+			    err);
 }
 
 static bool check_key(X509 *leaf, const char *id, Error *err)
@@ -51,8 +52,9 @@ static bool check_key(X509 *leaf, const char *id, Error *err)
 	if (key && EVP_PKEY_is_a(key, "RSA") && EVP_PKEY_get_bits(key) >= 3072)
 		return true;
 	ERR_clear_error();
-	return error_set(err, ERROR_AUTH, "key of %s is %s%s of %d bits, not EC P-256, P-384 or RSA >= 3072",
-			 id, key ? EVP_PKEY_get0_type_name(key) : "unknown", group,
+	return error_set(err, ERROR_AUTH,
+			 "key of %s is %s%s of %d bits, not EC P-256, P-384 or RSA >= 3072", id,
+			 key ? EVP_PKEY_get0_type_name(key) : "unknown", group,
 			 key ? EVP_PKEY_get_bits(key) : 0);
 }
 
@@ -71,19 +73,20 @@ static bool check_usage(X509 *leaf, AnchorPurpose purpose, const char *id, Error
 	if (X509_check_ca(leaf))
 		return error_set(err, ERROR_AUTH, "certificate of %s is one of a CA", id);
 	if (!(usage & KU_DIGITAL_SIGNATURE))
-		return error_set(err, ERROR_AUTH, "certificate of %s has not the key usage digitalSignature",
-				 id);
+		return error_set(err, ERROR_AUTH,
+				 "certificate of %s has not the key usage digitalSignature", id);
 	if (purpose != ANCHOR_SIGN && !(extended & wanted[purpose]))
 		return error_set(err, ERROR_AUTH, "certificate of %s is not for a TLS %s", id,
 				 purpose == ANCHOR_TLS_SERVER ? "server" : "client");
 	if (purpose == ANCHOR_SIGN && extended & (XKU_SSL_SERVER | XKU_SSL_CLIENT | XKU_ANYEKU))
-		return error_set(err, ERROR_AUTH, "certificate of %s is for TLS, not for signing", id);
+		return error_set(err, ERROR_AUTH, "certificate of %s is for TLS, not for signing",
+				 id);
 	return true;
 }
 
 /* The domain whose root issued one of the certificates, NULL if none did. */
 static const char *foreign_issuer(const AnchorStore *store, const AnchorDomain *own, X509 *leaf,
-				  const STACK_OF(X509) *untrusted)
+				  const STACK_OF(X509) * untrusted)
 {
 	for (size_t d = 0; d < store->n_domains; d++) {
 		const STACK_OF(X509) *roots = store->domains[d]->roots;
@@ -112,7 +115,8 @@ static const ReasonRow reason_table[] = {
 	{ X509_V_ERR_UNABLE_TO_GET_CRL, "cannot be trusted: there is no CRL of its issuer" },
 	{ X509_V_ERR_UNABLE_TO_GET_CRL_ISSUER, "cannot be trusted: there is no CRL of its issuer" },
 	{ X509_V_ERR_CRL_HAS_EXPIRED, "cannot be trusted: the CRL of its issuer is stale" },
-	{ X509_V_ERR_CRL_NOT_YET_VALID, "cannot be trusted: the CRL of its issuer is from the future" },
+	{ X509_V_ERR_CRL_NOT_YET_VALID,
+	  "cannot be trusted: the CRL of its issuer is from the future" },
 	{ X509_V_ERR_PERMITTED_VIOLATION, "has a name that its CA may not give" },
 	{ X509_V_ERR_EXCLUDED_VIOLATION, "has a name that its CA may not give" },
 	{ X509_V_ERR_CERT_SIGNATURE_FAILURE, "has a wrong signature" },
@@ -144,23 +148,26 @@ static bool refuse(X509_STORE_CTX *context, const char *id, int64_t now_s, Error
 {
 	int code = X509_STORE_CTX_get_error(context);
 	const X509 *culprit = X509_STORE_CTX_get_current_cert(context);
-	const char *what = X509_STORE_CTX_get_error_depth(context) > 0 ? "CA certificate in the chain of" :
-									  "certificate of";
+	const char *what = X509_STORE_CTX_get_error_depth(context) > 0
+				   ? "CA certificate in the chain of"
+				   : "certificate of";
 	char bound[ANCHOR_TIME_TEXT], now[ANCHOR_TIME_TEXT];
 
 	anchor_time_text(now_s, now);
 	ERR_clear_error();
 	if (code == X509_V_ERR_CERT_HAS_EXPIRED && culprit)
-		return error_set(err, ERROR_AUTH, "%s %s has expired: valid until %s, now is %s", what, id,
-				 anchor_time_text(anchor_time_s(X509_get0_notAfter(culprit)), bound), now);
+		return error_set(
+			err, ERROR_AUTH, "%s %s has expired: valid until %s, now is %s", what, id,
+			anchor_time_text(anchor_time_s(X509_get0_notAfter(culprit)), bound), now);
 	if (code == X509_V_ERR_CERT_NOT_YET_VALID && culprit)
-		return error_set(err, ERROR_AUTH, "%s %s is not valid yet: valid from %s, now is %s", what,
-				 id, anchor_time_text(anchor_time_s(X509_get0_notBefore(culprit)), bound),
-				 now);
+		return error_set(
+			err, ERROR_AUTH, "%s %s is not valid yet: valid from %s, now is %s", what,
+			id, anchor_time_text(anchor_time_s(X509_get0_notBefore(culprit)), bound),
+			now);
 	return error_set(err, ERROR_AUTH, "%s %s %s", what, id, reason_text(code));
 }
 
-static STACK_OF(X509) *candidates(const AnchorDomain *domain, const STACK_OF(X509) *untrusted)
+static STACK_OF(X509) * candidates(const AnchorDomain *domain, const STACK_OF(X509) * untrusted)
 {
 	STACK_OF(X509) *all = sk_X509_new_null();
 	bool ok = all != NULL;
@@ -178,7 +185,7 @@ static STACK_OF(X509) *candidates(const AnchorDomain *domain, const STACK_OF(X50
 }
 
 static bool verify_chain(const AnchorStore *store, const AnchorDomain *domain, X509 *leaf,
-			 STACK_OF(X509) *untrusted, int64_t now_s, AnchorPurpose purpose,
+			 STACK_OF(X509) * untrusted, int64_t now_s, AnchorPurpose purpose,
 			 const char *id, Error *err)
 {
 	AUTO_X509_STORE_CONTEXT X509_STORE_CTX *context = X509_STORE_CTX_new();
@@ -201,17 +208,18 @@ static bool verify_chain(const AnchorStore *store, const AnchorDomain *domain, X
 	X509_VERIFY_PARAM_set_depth(param, CHAIN_DEPTH_MAX);
 	if (X509_verify_cert(context) == 1 && X509_STORE_CTX_get_error(context) == X509_V_OK)
 		return true;
-	foreign = is_unknown_issuer(X509_STORE_CTX_get_error(context)) ?
-			  foreign_issuer(store, domain, leaf, untrusted) :
-			  NULL;
+	foreign = is_unknown_issuer(X509_STORE_CTX_get_error(context))
+			  ? foreign_issuer(store, domain, leaf, untrusted)
+			  : NULL;
 	if (foreign)
-		return error_set(err, ERROR_AUTH,
-				 "certificate of %s is not issued by a root of its domain, but of %s", id,
-				 foreign);
+		return error_set(
+			err, ERROR_AUTH,
+			"certificate of %s is not issued by a root of its domain, but of %s", id,
+			foreign);
 	return refuse(context, id, now_s, err);
 }
 
-bool anchor_verify_certificate(const AnchorStore *store, X509 *leaf, STACK_OF(X509) *untrusted,
+bool anchor_verify_certificate(const AnchorStore *store, X509 *leaf, STACK_OF(X509) * untrusted,
 			       int64_t now_s, AnchorPurpose purpose, SpiffeId *ret_id, Error *err)
 {
 	const AnchorDomain *domain;
@@ -224,7 +232,8 @@ bool anchor_verify_certificate(const AnchorStore *store, X509 *leaf, STACK_OF(X5
 		return false;
 	domain = anchor_domain_find(store, id.domain);
 	if (!domain)
-		return error_set(err, ERROR_AUTH, "no root of the domain of %s is trusted here", id.text);
+		return error_set(err, ERROR_AUTH, "no root of the domain of %s is trusted here",
+				 id.text);
 	if (!check_key(leaf, id.text, err) || !check_usage(leaf, purpose, id.text, err) ||
 	    !verify_chain(store, domain, leaf, untrusted, now_s, purpose, id.text, err))
 		return false;

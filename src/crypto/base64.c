@@ -88,7 +88,8 @@ bool base64_decode(const char *text, size_t length, Buffer *buffer, Error *err)
 	size_t padding = 0, used = buffer->used;
 
 	if (length % 4)
-		return error_set(err, ERROR_PEER, "not base64: %zu characters, no multiple of 4", length);
+		return error_set(err, ERROR_PEER, "not base64: %zu characters, no multiple of 4",
+				 length);
 	if (length && text[length - 1] == '=')
 		padding = text[length - 2] == '=' ? 2 : 1;
 	if (!has_room(buffer, length / 4 * 3 - padding, err))

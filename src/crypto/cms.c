@@ -31,7 +31,7 @@ static const TypeRow type_table[] = {
 static_assert(ARRAY_SIZE(type_table) == CMS_CONTENT_TYPE_COUNT, "one row for each type");
 
 struct CmsSigner {
-	STACK_OF(X509) *chain; /* the signer's first */
+	STACK_OF(X509) * chain; /* the signer's first */
 	EVP_PKEY *key;
 	SpiffeId id;
 	int64_t not_after_s;
@@ -89,12 +89,14 @@ static bool check_own(CmsSigner *signer, Error *err)
 		return false;
 	}
 	if (X509_check_private_key(certificate, signer->key) != 1)
-		return openssl_error(err, ERROR_CONFIG, "key and certificate do not belong together");
+		return openssl_error(err, ERROR_CONFIG,
+				     "key and certificate do not belong together");
 	if (!EVP_PKEY_is_a(signer->key, "EC") || (bits != 256 && bits != 384))
 		return error_set(err, ERROR_CONFIG, "signing key is not EC P-256 or P-384");
 	if (!(flags & EXFLAG_KUSAGE) || !(X509_get_key_usage(certificate) & KU_DIGITAL_SIGNATURE) ||
 	    extended & (XKU_SSL_SERVER | XKU_SSL_CLIENT | XKU_ANYEKU))
-		return error_set(err, ERROR_CONFIG, "certificate of %s is not one for signing", signer->id.text);
+		return error_set(err, ERROR_CONFIG, "certificate of %s is not one for signing",
+				 signer->id.text);
 	signer->not_after_s = anchor_time_s(X509_get0_notAfter(certificate));
 	return true;
 }
@@ -125,9 +127,11 @@ CmsSigner *cms_signer_load(const void *chain_pem, size_t chain_size, const void 
 static CMS_ContentInfo *make_signed(const CmsSigner *signer, const ASN1_OBJECT *type, BIO *content)
 {
 	const unsigned int flags = CMS_BINARY | CMS_PARTIAL | CMS_NOSMIMECAP | CMS_CADES;
-	AUTO_CMS_CONTENT CMS_ContentInfo *cms = CMS_sign(NULL, NULL, NULL, NULL, CMS_BINARY | CMS_PARTIAL);
+	AUTO_CMS_CONTENT CMS_ContentInfo *cms =
+		CMS_sign(NULL, NULL, NULL, NULL, CMS_BINARY | CMS_PARTIAL);
 	bool ok = cms && CMS_set1_eContentType(cms, type) == 1 &&
-		  CMS_add1_signer(cms, sk_X509_value(signer->chain, 0), signer->key, EVP_sha384(), flags);
+		  CMS_add1_signer(cms, sk_X509_value(signer->chain, 0), signer->key, EVP_sha384(),
+				  flags);
 
 	for (int i = 1; ok && i < sk_X509_num(signer->chain); i++)
 		ok = CMS_add1_cert(cms, sk_X509_value(signer->chain, i)) == 1;
@@ -159,8 +163,8 @@ bool cms_sign(const CmsSigner *signer, CmsContentType type, const void *json, si
 	if (length <= 0)
 		return openssl_error(err, ERROR_INTERNAL, "cannot sign");
 	if (length > LIMIT_STATEMENT)
-		ok = error_set(err, ERROR_LIMIT, "signed statement of %d bytes is longer than %d", length,
-			       LIMIT_STATEMENT);
+		ok = error_set(err, ERROR_LIMIT, "signed statement of %d bytes is longer than %d",
+			       length, LIMIT_STATEMENT);
 	else
 		ok = buffer_put(buffer, der, (size_t)length, err);
 	OPENSSL_free(der);

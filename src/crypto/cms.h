@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Signed statements: CMS SignedData (RFC 5652) with the signed attribute signingCertificateV2
- * (RFC 5035, CAdES-BES), ECDSA with SHA-384 (RFC 5754), the statement inside. An auditor checks one:
+ * (RFC 5035, CAdES-BES), ECDSA with SHA-384 (RFC 5754), the statement inside. An auditor checks
+ * one:
  *
  *   openssl cms -verify -binary -cades -inform DER -in FILE -CAfile root.crt -purpose any
  *
@@ -46,11 +47,11 @@ enum { CMS_CERTIFICATES_MAX = 4 }; /* in one statement: the signer's and its int
 typedef struct CmsSigner CmsSigner;
 
 /*
- * Loads a chain (PEM, the signer's certificate first, at most CMS_CERTIFICATES_MAX, LIMIT_PEM bytes)
- * and its unencrypted private key (PEM, at most LIMIT_PEM bytes; the caller wipes its copy). The key
- * must be EC P-256 or P-384 and belong to the certificate, which must have one SPIFFE name and the
- * key usage digitalSignature and no TLS usage. Whether the certificate is valid now is for the
- * verifier. ERROR_CONFIG with the reason.
+ * Loads a chain (PEM, the signer's certificate first, at most CMS_CERTIFICATES_MAX, LIMIT_PEM
+ * bytes) and its unencrypted private key (PEM, at most LIMIT_PEM bytes; the caller wipes its copy).
+ * The key must be EC P-256 or P-384 and belong to the certificate, which must have one SPIFFE name
+ * and the key usage digitalSignature and no TLS usage. Whether the certificate is valid now is for
+ * the verifier. ERROR_CONFIG with the reason.
  */
 MUST_CHECK CmsSigner *cms_signer_load(const void *chain_pem, size_t chain_size, const void *key_pem,
 				      size_t key_size, Error *err);
@@ -64,18 +65,19 @@ int64_t cms_signer_not_after_s(const CmsSigner *signer);
 
 /* Signs 1..LIMIT_STATEMENT_JSON bytes and appends the DER to buffer. ERROR_LIMIT if the result is
  * longer than LIMIT_STATEMENT or the buffer's bound, ERROR_INTERNAL. */
-MUST_CHECK bool cms_sign(const CmsSigner *signer, CmsContentType type, const void *json, size_t size,
-			 Buffer *buffer, Error *err);
+MUST_CHECK bool cms_sign(const CmsSigner *signer, CmsContentType type, const void *json,
+			 size_t size, Buffer *buffer, Error *err);
 
 /*
- * Verifies `size` hostile bytes (1..LIMIT_STATEMENT) at the time now_s. On top of RFC 5652: canonical
- * DER without trailing bytes; one signer, named by issuer and serial; at most CMS_CERTIFICATES_MAX
- * certificates, all of them needed to be of the chain's kind (CA, but the signer's), no CRLs; content inside and of
- * 1..LIMIT_STATEMENT_JSON bytes; exactly the signed attributes content-type, message-digest,
- * signing-time (optional) and signingCertificateV2, no unsigned ones; the expected content type in
- * both places; SHA-384 and ecdsa-with-SHA384; a signer that anchor_verify_certificate accepts for
- * ANCHOR_SIGN and that has the expected role. Appends the content to buffer. ERROR_AUTH with the
- * reason (ERROR_LIMIT for sizes); *ret_signer and buffer stay as they are then.
+ * Verifies `size` hostile bytes (1..LIMIT_STATEMENT) at the time now_s. On top of RFC 5652:
+ * canonical DER without trailing bytes; one signer, named by issuer and serial; at most
+ * CMS_CERTIFICATES_MAX certificates, all of them needed to be of the chain's kind (CA, but the
+ * signer's), no CRLs; content inside and of 1..LIMIT_STATEMENT_JSON bytes; exactly the signed
+ * attributes content-type, message-digest, signing-time (optional) and signingCertificateV2, no
+ * unsigned ones; the expected content type in both places; SHA-384 and ecdsa-with-SHA384; a signer
+ * that anchor_verify_certificate accepts for ANCHOR_SIGN and that has the expected role. Appends
+ * the content to buffer. ERROR_AUTH with the reason (ERROR_LIMIT for sizes); *ret_signer and buffer
+ * stay as they are then.
  */
 MUST_CHECK bool cms_verify(const AnchorStore *store, int64_t now_s, const void *der, size_t size,
 			   CmsContentType expected, SpiffeRole expected_role, SpiffeId *ret_signer,

@@ -68,7 +68,8 @@ bool cms_check_encoding(const uint8_t *der, size_t size, Error *err)
 	    !take(&explicit_tag, TAG_SEQUENCE, &data) || explicit_tag.left)
 		return error_set(err, ERROR_AUTH, "CMS message has not the form of SignedData");
 	if (!take_version(&data, VERSION_SIGNED_DATA))
-		return error_set(err, ERROR_AUTH, "SignedData is not of version %d", VERSION_SIGNED_DATA);
+		return error_set(err, ERROR_AUTH, "SignedData is not of version %d",
+				 VERSION_SIGNED_DATA);
 	if (!take(&data, TAG_SET, &set) || !take(&set, TAG_SEQUENCE, &skipped) || set.left)
 		return error_set(err, ERROR_AUTH, "SignedData names not exactly one digest");
 	if (!take(&data, TAG_SEQUENCE, &skipped) || !take(&data, TAG_CONTEXT_0, &skipped) ||
@@ -78,7 +79,8 @@ bool cms_check_encoding(const uint8_t *der, size_t size, Error *err)
 	if (!take(&set, TAG_SEQUENCE, &signer) || set.left)
 		return error_set(err, ERROR_AUTH, "SignedData has not exactly one signer");
 	if (!take_version(&signer, VERSION_SIGNER_INFO) || !take(&signer, TAG_SEQUENCE, &skipped))
-		return error_set(err, ERROR_AUTH, "signer is not of version %d, named by issuer and serial",
+		return error_set(err, ERROR_AUTH,
+				 "signer is not of version %d, named by issuer and serial",
 				 VERSION_SIGNER_INFO);
 	return true;
 }

@@ -28,7 +28,8 @@ static CMS_ContentInfo *decode(const uint8_t *der, size_t size, Error *err)
 		return NULL;
 	}
 	if (end != der + size) {
-		error_set(err, ERROR_AUTH, "%zu bytes after the CMS message", size - (size_t)(end - der));
+		error_set(err, ERROR_AUTH, "%zu bytes after the CMS message",
+			  size - (size_t)(end - der));
 		return NULL;
 	}
 	length = i2d_CMS_ContentInfo(cms, &again);
@@ -73,7 +74,8 @@ static bool check_attributes(const CMS_SignerInfo *signer, Error *err)
 	int found = 0;
 
 	if (CMS_signed_get_attr_count(signer) < REQUIRED)
-		return error_set(err, ERROR_AUTH, "CMS message has not the signed attributes it needs");
+		return error_set(err, ERROR_AUTH,
+				 "CMS message has not the signed attributes it needs");
 	if (CMS_unsigned_get_attr_count(signer) > 0)
 		return error_set(err, ERROR_AUTH, "CMS message has unsigned attributes");
 	for (int i = 0; i < (int)ARRAY_SIZE(known); i++) {
@@ -86,12 +88,14 @@ static bool check_attributes(const CMS_SignerInfo *signer, Error *err)
 			continue;
 		if (CMS_signed_get_attr_by_NID(signer, known[i], at) >= 0 ||
 		    X509_ATTRIBUTE_count(CMS_signed_get_attr(signer, at)) != 1)
-			return error_set(err, ERROR_AUTH, "CMS message has signed attribute %s twice",
+			return error_set(err, ERROR_AUTH,
+					 "CMS message has signed attribute %s twice",
 					 OBJ_nid2sn(known[i]));
 		found++;
 	}
 	if (found != CMS_signed_get_attr_count(signer))
-		return error_set(err, ERROR_AUTH, "CMS message has a signed attribute that is not known");
+		return error_set(err, ERROR_AUTH,
+				 "CMS message has a signed attribute that is not known");
 	return true;
 }
 
@@ -121,7 +125,8 @@ static bool check_signed_type(const CMS_SignerInfo *signer, const ASN1_OBJECT *t
 		signer, OBJ_nid2obj(NID_pkcs9_contentType), -3, V_ASN1_OBJECT);
 
 	if (!signed_type || OBJ_cmp(signed_type, type))
-		return error_set(err, ERROR_AUTH, "signed content type differs from that of the content");
+		return error_set(err, ERROR_AUTH,
+				 "signed content type differs from that of the content");
 	return true;
 }
 
@@ -164,7 +169,7 @@ static bool is_named_exactly(CMS_SignerInfo *signer, X509 *certificate)
 }
 
 /* The certificate of the signer; the others, which must be those of CAs, are left in the stack. */
-static X509 *find_leaf(CMS_SignerInfo *signer, const STACK_OF(X509) *certificates, Error *err)
+static X509 *find_leaf(CMS_SignerInfo *signer, const STACK_OF(X509) * certificates, Error *err)
 {
 	X509 *leaf = NULL;
 
@@ -174,7 +179,8 @@ static X509 *find_leaf(CMS_SignerInfo *signer, const STACK_OF(X509) *certificate
 		if (!leaf && is_named_exactly(signer, certificate)) {
 			leaf = certificate;
 		} else if (X509_check_ca(certificate) != 1) {
-			error_set(err, ERROR_AUTH, "CMS message has a certificate that is of no use");
+			error_set(err, ERROR_AUTH,
+				  "CMS message has a certificate that is of no use");
 			return NULL;
 		}
 	}
@@ -214,17 +220,19 @@ static bool check_signer(CMS_ContentInfo *cms, const AnchorStore *store, int64_t
 		return false;
 	if (!certificates || sk_X509_num(certificates) > CMS_CERTIFICATES_MAX)
 		return error_set(err, ERROR_AUTH, "CMS message has %d certificates, not 1..%d",
-				 certificates ? sk_X509_num(certificates) : 0, CMS_CERTIFICATES_MAX);
+				 certificates ? sk_X509_num(certificates) : 0,
+				 CMS_CERTIFICATES_MAX);
 	if (!check_attributes(signer, err) || !check_algorithms(signer, err) ||
 	    !check_signed_type(signer, type, err))
 		return false;
 	leaf = find_leaf(signer, certificates, err);
 	if (!leaf || !check_signing_certificate(signer, leaf, err) ||
-	    !anchor_verify_certificate(store, leaf, certificates, now_s, ANCHOR_SIGN, ret_signer, err))
+	    !anchor_verify_certificate(store, leaf, certificates, now_s, ANCHOR_SIGN, ret_signer,
+				       err))
 		return false;
 	if (ret_signer->role != expected_role)
-		return error_set(err, ERROR_AUTH, "%s signed what only a%s %s may sign", ret_signer->text,
-				 expected_role == SPIFFE_AUTHORITY ? "n" : "",
+		return error_set(err, ERROR_AUTH, "%s signed what only a%s %s may sign",
+				 ret_signer->text, expected_role == SPIFFE_AUTHORITY ? "n" : "",
 				 spiffe_role_word(expected_role));
 	return true;
 }
@@ -253,7 +261,8 @@ bool cms_verify(const AnchorStore *store, int64_t now_s, const void *der, size_t
 		return error_set(err, ERROR_LIMIT, "CMS message of %zu bytes, not 1..%d", size,
 				 LIMIT_STATEMENT);
 	cms = decode(der, size, err);
-	if (!cms || !check_content(cms, type, expected, err) || !cms_check_encoding(der, size, err) ||
+	if (!cms || !check_content(cms, type, expected, err) ||
+	    !cms_check_encoding(der, size, err) ||
 	    !check_signer(cms, store, now_s, type, expected_role, &signer, err) ||
 	    !check_signature(cms, err))
 		return false;

@@ -94,7 +94,8 @@ Secret *ecdh_derive(const EcdhKey *ecdh_key, const uint8_t peer[ECDH_PUBLIC_SIZE
 	AUTO_SECRET Secret *shared = NULL;
 
 	if (peer[0] != POINT_UNCOMPRESSED) {
-		error_set(err, ERROR_PEER, "key share begins with 0x%02x, not 0x04 (uncompressed)", peer[0]);
+		error_set(err, ERROR_PEER, "key share begins with 0x%02x, not 0x04 (uncompressed)",
+			  peer[0]);
 		return NULL;
 	}
 	if (!memcmp(peer, ecdh_key->public, ECDH_PUBLIC_SIZE)) {

@@ -64,8 +64,8 @@ Secret *hkdf_extract(const void *salt, size_t salt_size, const Secret *const *pa
 	AUTO_SECRET Secret *input = concatenate(parts, n_parts, err);
 	AUTO_SECRET Secret *prk = input ? secret_new(HKDF_PRK_SIZE, err) : NULL;
 
-	if (!prk || !derive(EVP_KDF_HKDF_MODE_EXTRACT_ONLY, input, OSSL_KDF_PARAM_SALT, salt, salt_size,
-			    prk, err))
+	if (!prk || !derive(EVP_KDF_HKDF_MODE_EXTRACT_ONLY, input, OSSL_KDF_PARAM_SALT, salt,
+			    salt_size, prk, err))
 		return NULL;
 	return TAKE_PTR(prk);
 }
@@ -76,12 +76,13 @@ Secret *hkdf_expand(const Secret *prk, const void *info, size_t info_size, size_
 
 	assert(size > 0 && size <= SECRET_MAX_BYTES && secret_size(prk) >= HKDF_PRK_SIZE);
 	if (info_size > INFO_MAX) {
-		error_set(err, ERROR_LIMIT, "%zu bytes of HKDF info are more than %d", info_size, INFO_MAX);
+		error_set(err, ERROR_LIMIT, "%zu bytes of HKDF info are more than %d", info_size,
+			  INFO_MAX);
 		return NULL;
 	}
 	out = secret_new(size, err);
-	if (!out || !derive(EVP_KDF_HKDF_MODE_EXPAND_ONLY, prk, OSSL_KDF_PARAM_INFO, info, info_size, out,
-			    err))
+	if (!out || !derive(EVP_KDF_HKDF_MODE_EXPAND_ONLY, prk, OSSL_KDF_PARAM_INFO, info,
+			    info_size, out, err))
 		return NULL;
 	return TAKE_PTR(out);
 }

@@ -49,7 +49,7 @@ static bool at_end_of_pem(void)
 	return true;
 }
 
-STACK_OF(X509) *openssl_read_certificates(const void *pem, size_t size, int max, Error *err)
+STACK_OF(X509) * openssl_read_certificates(const void *pem, size_t size, int max, Error *err)
 {
 	AUTO_BIO BIO *bio = openssl_view(pem, size, err);
 	AUTO_X509_STACK STACK_OF(X509) *stack = sk_X509_new_null();

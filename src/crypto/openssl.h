@@ -15,11 +15,11 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 
-static inline void openssl_free_certificates(STACK_OF(X509) *stack)
+static inline void openssl_free_certificates(STACK_OF(X509) * stack)
 {
 	sk_X509_pop_free(stack, X509_free);
 }
-static inline void openssl_free_crls(STACK_OF(X509_CRL) *stack)
+static inline void openssl_free_crls(STACK_OF(X509_CRL) * stack)
 {
 	sk_X509_CRL_pop_free(stack, X509_CRL_free);
 }
@@ -74,7 +74,7 @@ MUST_CHECK BIO *openssl_view(const void *data, size_t size, Error *err);
 
 /* Every certificate of a PEM file, at least one and at most `max`, text around them passed over; a
  * key or anything else in PEM form is passed over too. ERROR_CONFIG. Owned by the caller. */
-MUST_CHECK STACK_OF(X509) *openssl_read_certificates(const void *pem, size_t size, int max,
-						     Error *err);
+MUST_CHECK STACK_OF(X509) *
+	openssl_read_certificates(const void *pem, size_t size, int max, Error *err);
 
 #endif

@@ -66,8 +66,8 @@ static bool add_name_part(X509_NAME *name, const char *part, const char *value)
 	enum { PART_MAX = 64 };
 	int length = (int)strnlen(value, PART_MAX);
 
-	return X509_NAME_add_entry_by_txt(name, part, MBSTRING_ASC, (const unsigned char *)value, length,
-					  -1, 0) == 1;
+	return X509_NAME_add_entry_by_txt(name, part, MBSTRING_ASC, (const unsigned char *)value,
+					  length, -1, 0) == 1;
 }
 
 static bool add_extension(X509V3_CTX *context, X509 *certificate, int nid, const char *value)
@@ -90,7 +90,8 @@ static bool add_extensions(X509 *issuer, X509 *certificate, const ExtensionRow *
 
 	X509V3_set_ctx(&context, issuer, certificate, NULL, NULL, 0);
 	for (size_t i = 0; i < n_rows; i++)
-		if (rows[i].value && !add_extension(&context, certificate, rows[i].nid, rows[i].value))
+		if (rows[i].value &&
+		    !add_extension(&context, certificate, rows[i].nid, rows[i].value))
 			return false;
 	return true;
 }
@@ -104,7 +105,8 @@ static bool begin(PkiPair *pair, const uint8_t serial[PKI_SERIAL_SIZE], int64_t 
 	snprintf(from, sizeof(from), "%lld", (long long)not_before_s);
 	snprintf(until, sizeof(until), "%lld", (long long)not_after_s);
 	if (not_before_s < 0 || not_after_s <= not_before_s)
-		return error_set(err, ERROR_USAGE, "certificate valid from %s until %s", from, until);
+		return error_set(err, ERROR_USAGE, "certificate valid from %s until %s", from,
+				 until);
 	pair->key = EVP_EC_gen("P-384");
 	pair->certificate = X509_new();
 	if (!pair->key || !pair->certificate ||
@@ -126,8 +128,9 @@ bool pki_make_root(const char *domain, int64_t not_before_s, int64_t not_after_s
 	X509_NAME *name;
 
 	if (!text_is(TEXT_DOMAIN, domain, 1) || strlen(domain) >= LIMIT_DOMAIN)
-		return error_set(err, ERROR_USAGE, "\"%s\" is not a domain of at most %d of [a-z0-9.-]",
-				 domain, LIMIT_DOMAIN - 1);
+		return error_set(err, ERROR_USAGE,
+				 "\"%s\" is not a domain of at most %d of [a-z0-9.-]", domain,
+				 LIMIT_DOMAIN - 1);
 	if (!random_serial(serial, err) || !begin(&root, serial, not_before_s, not_after_s, err))
 		return false;
 	hex_encode(serial, 4, hex);
@@ -158,19 +161,21 @@ static bool finish_leaf(const PkiPair *root, const SpiffeId *id, PkiUse use, Pki
 	char uri[LIMIT_SPIFFE_ID + 8];
 	const ExtensionRow rows[] = {
 		{ NID_basic_constraints, "critical,CA:FALSE" },
-		{ NID_key_usage, use == PKI_USE_TLS ? "critical,digitalSignature" :
-						      "critical,digitalSignature,nonRepudiation" },
+		{ NID_key_usage, use == PKI_USE_TLS ? "critical,digitalSignature"
+						    : "critical,digitalSignature,nonRepudiation" },
 		{ NID_ext_key_usage, use == PKI_USE_TLS ? "serverAuth,clientAuth" : NULL },
 		{ NID_subject_key_identifier, "hash" },
 		{ NID_authority_key_identifier, "keyid:always" },
 		{ NID_subject_alt_name, uri },
 	};
 
-	/* An identity has neither comma nor any other sign that means something in this notation. */
+	/* An identity has neither comma nor any other sign that means something in this notation.
+	 */
 	snprintf(uri, sizeof(uri), "URI:%s", id->text);
 	return add_name_part(name, "O", id->domain) &&
 	       add_name_part(name, "CN", *id->name ? id->name : spiffe_role_word(id->role)) &&
-	       X509_set_issuer_name(leaf->certificate, X509_get_subject_name(root->certificate)) == 1 &&
+	       X509_set_issuer_name(leaf->certificate, X509_get_subject_name(root->certificate)) ==
+		       1 &&
 	       add_extensions(root->certificate, leaf->certificate, rows, ARRAY_SIZE(rows)) &&
 	       X509_sign(leaf->certificate, root->key, EVP_sha384()) > 0;
 }
@@ -201,8 +206,10 @@ static bool add_revoked(X509_CRL *crl, const PkiRevoked *entry)
 	X509_REVOKED *revoked = X509_REVOKED_new();
 
 	if (serial && time && revoked && set_serial(serial, entry->serial) &&
-	    set_time(time, entry->revoked_s) && X509_REVOKED_set_serialNumber(revoked, serial) == 1 &&
-	    X509_REVOKED_set_revocationDate(revoked, time) == 1 && X509_CRL_add0_revoked(crl, revoked) == 1)
+	    set_time(time, entry->revoked_s) &&
+	    X509_REVOKED_set_serialNumber(revoked, serial) == 1 &&
+	    X509_REVOKED_set_revocationDate(revoked, time) == 1 &&
+	    X509_CRL_add0_revoked(crl, revoked) == 1)
 		return true;
 	X509_REVOKED_free(revoked);
 	return false;
@@ -216,7 +223,8 @@ static bool add_crl_extensions(X509_CRL *crl, const PkiPair *root, uint64_t numb
 	bool ok;
 
 	X509V3_set_ctx(&context, root->certificate, NULL, NULL, crl, 0);
-	identifier = X509V3_EXT_conf_nid(NULL, &context, NID_authority_key_identifier, "keyid:always");
+	identifier =
+		X509V3_EXT_conf_nid(NULL, &context, NID_authority_key_identifier, "keyid:always");
 	ok = identifier && X509_CRL_add_ext(crl, identifier, -1) == 1 && integer &&
 	     ASN1_INTEGER_set_uint64(integer, number) == 1 &&
 	     X509_CRL_add1_ext_i2d(crl, NID_crl_number, integer, 0, 0) == 1;
@@ -225,13 +233,15 @@ static bool add_crl_extensions(X509_CRL *crl, const PkiPair *root, uint64_t numb
 }
 
 X509_CRL *pki_make_crl(const PkiPair *root, uint64_t number, int64_t this_update_s,
-		       int64_t next_update_s, const PkiRevoked *revoked, size_t n_revoked, Error *err)
+		       int64_t next_update_s, const PkiRevoked *revoked, size_t n_revoked,
+		       Error *err)
 {
 	AUTO_X509_CRL X509_CRL *crl = X509_CRL_new();
 	AUTO_ASN1_TIME ASN1_TIME *this_update = ASN1_TIME_new();
 	AUTO_ASN1_TIME ASN1_TIME *next_update = ASN1_TIME_new();
 	bool ok = crl && this_update && next_update && set_time(this_update, this_update_s) &&
-		  set_time(next_update, next_update_s) && X509_CRL_set_version(crl, CRL_VERSION_2) == 1 &&
+		  set_time(next_update, next_update_s) &&
+		  X509_CRL_set_version(crl, CRL_VERSION_2) == 1 &&
 		  X509_CRL_set_issuer_name(crl, X509_get_subject_name(root->certificate)) == 1 &&
 		  X509_CRL_set1_lastUpdate(crl, this_update) == 1 &&
 		  X509_CRL_set1_nextUpdate(crl, next_update) == 1;

@@ -18,10 +18,10 @@
 #include "crypto/spiffe.h"
 
 enum {
-	PKI_SERIAL_SIZE = 16,	 /* bytes; the first is 0x01..0x7f */
-	PKI_BACKDATE_S = 300,	 /* new things are valid from so long ago: clocks differ */
+	PKI_SERIAL_SIZE = 16, /* bytes; the first is 0x01..0x7f */
+	PKI_BACKDATE_S = 300, /* new things are valid from so long ago: clocks differ */
 	PKI_DAY_S = 86400,
-	PKI_ROOT_DAYS = 3650,	 /* default lifetimes */
+	PKI_ROOT_DAYS = 3650, /* default lifetimes */
 	PKI_LEAF_DAYS = 90,
 	PKI_CRL_DAYS = 7,
 };
@@ -58,11 +58,12 @@ MUST_CHECK bool pki_issue(const PkiPair *root, const SpiffeId *id, PkiUse use, i
 
 /* A full CRL of `root`, number 1.., owned by the caller. */
 MUST_CHECK X509_CRL *pki_make_crl(const PkiPair *root, uint64_t number, int64_t this_update_s,
-				  int64_t next_update_s, const PkiRevoked *revoked, size_t n_revoked,
-				  Error *err);
+				  int64_t next_update_s, const PkiRevoked *revoked,
+				  size_t n_revoked, Error *err);
 
 /* The serial as PKI_SERIAL_SIZE bytes. ERROR_CONFIG if it is of another size: not made by us. */
-MUST_CHECK bool pki_serial(const X509 *certificate, uint8_t ret_serial[PKI_SERIAL_SIZE], Error *err);
+MUST_CHECK bool pki_serial(const X509 *certificate, uint8_t ret_serial[PKI_SERIAL_SIZE],
+			   Error *err);
 
 /* Append PEM to a buffer. The buffer with a key is a secret: buffer_clear wipes it. */
 MUST_CHECK bool pki_put_certificate(const X509 *certificate, Buffer *buffer, Error *err);

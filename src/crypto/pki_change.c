@@ -57,7 +57,8 @@ static bool write_pair(const PkiDirectory *directory, const IssueRow *row, const
 	char path[PKI_FILE_PATH];
 
 	pki_path(directory, path, "%s/%s", staging, row->key_file);
-	if (!pki_write_key(path, pair->key, err) || !pki_put_certificate(pair->certificate, &pem, err))
+	if (!pki_write_key(path, pair->key, err) ||
+	    !pki_put_certificate(pair->certificate, &pem, err))
 		return false;
 	pki_path(directory, path, "%s/%s", staging, row->certificate_file);
 	return file_replace(path, pem.data, pem.used, PKI_MODE_PUBLIC, err);
@@ -95,7 +96,8 @@ static bool check_target(const char *target, const SpiffeId *id, bool renew, Err
 	bool exists = !access(target, F_OK);
 
 	if (exists && !renew)
-		return error_set(err, ERROR_CONFLICT, "%s has certificates already, in %s", id->text, target);
+		return error_set(err, ERROR_CONFLICT, "%s has certificates already, in %s",
+				 id->text, target);
 	if (!exists && renew)
 		return error_set(err, ERROR_NOT_FOUND, "%s has no certificates to renew", id->text);
 	return true;
@@ -163,8 +165,8 @@ bool pki_write_crls(PkiDirectory *directory, int64_t now_s, unsigned int days, E
 	for (size_t i = 0; i < directory->n_roots; i++) {
 		size_t count = collect_revoked(directory, directory->root_ids[i], now_s, revoked);
 		AUTO_X509_CRL X509_CRL *crl =
-			pki_make_crl(&directory->roots[i], number, now_s - PKI_BACKDATE_S, next_update_s,
-				     revoked, count, err);
+			pki_make_crl(&directory->roots[i], number, now_s - PKI_BACKDATE_S,
+				     next_update_s, revoked, count, err);
 
 		if (!crl)
 			return false;
@@ -222,7 +224,8 @@ bool pki_directory_revoke(PkiDirectory *directory, const char *serial_or_name, i
 	return true;
 }
 
-/* The new root's key lies under both names until root.crt, the one file that decides, is written. */
+/* The new root's key lies under both names until root.crt, the one file that decides, is written.
+ */
 static bool write_rotation(const PkiDirectory *directory, Error *err)
 {
 	char extra[PKI_FILE_PATH], path[PKI_FILE_PATH];
@@ -251,8 +254,8 @@ bool pki_directory_rotate_root(PkiDirectory *directory, int64_t now_s, unsigned 
 	if (directory->n_roots == PKI_ROOTS_MAX)
 		return error_set(err, ERROR_LIMIT, "%s has %d roots already, the most there may be",
 				 directory->domain, PKI_ROOTS_MAX);
-	if (!pki_make_root(directory->domain, now_s - PKI_BACKDATE_S, now_s + (int64_t)days * PKI_DAY_S,
-			   &root, err) ||
+	if (!pki_make_root(directory->domain, now_s - PKI_BACKDATE_S,
+			   now_s + (int64_t)days * PKI_DAY_S, &root, err) ||
 	    !pki_root_id(root.certificate, id, err))
 		return false;
 	memmove(&directory->roots[1], &directory->roots[0],
@@ -276,9 +279,10 @@ static bool check_unused(const PkiDirectory *directory, int64_t now_s, Error *er
 		    !strcmp(record->root, directory->root_ids[0]))
 			continue;
 		hex_encode(record->serial, sizeof(record->serial), hex);
-		return error_set(err, ERROR_CONFLICT,
-				 "certificate %s (%s of %s) of an old root is still valid: revoke it or wait",
-				 hex, pki_kind_word(record->kind), record->name);
+		return error_set(
+			err, ERROR_CONFLICT,
+			"certificate %s (%s of %s) of an old root is still valid: revoke it or wait",
+			hex, pki_kind_word(record->kind), record->name);
 	}
 	return true;
 }

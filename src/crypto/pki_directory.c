@@ -89,7 +89,8 @@ static bool take_lock(PkiDirectory *directory, Error *err)
 	if (!flock(directory->lock_fd, LOCK_EX | LOCK_NB))
 		return true;
 	if (errno == EWOULDBLOCK)
-		return error_set(err, ERROR_CONFLICT, "another process works in %s", directory->path);
+		return error_set(err, ERROR_CONFLICT, "another process works in %s",
+				 directory->path);
 	return error_set_errno(err, ERROR_IO, errno, "cannot lock %s", path);
 }
 
@@ -105,8 +106,8 @@ static bool check_empty(const PkiDirectory *directory, Error *err)
 	while (ok && (entry = readdir(listing)))
 		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..") &&
 		    strcmp(entry->d_name, ".lock"))
-			ok = error_set(err, ERROR_CONFLICT, "%s is not empty: it has %s", directory->path,
-				       entry->d_name);
+			ok = error_set(err, ERROR_CONFLICT, "%s is not empty: it has %s",
+				       directory->path, entry->d_name);
 	closedir(listing);
 	return ok;
 }
@@ -153,8 +154,10 @@ bool pki_directory_init(const char *path, const char *domain, int64_t now_s, uns
 	if (chmod(path, PKI_MODE_DIRECTORY) || mkdir(file, PKI_MODE_DIRECTORY))
 		return error_set_errno(err, ERROR_IO, errno, "cannot make %s", file);
 	pki_path(directory, file, "root.key");
-	return pki_write_key(file, directory->roots[0].key, err) && pki_index_write(directory, err) &&
-	       pki_write_crls(directory, now_s, PKI_CRL_DAYS, err) && pki_write_roots(directory, err);
+	return pki_write_key(file, directory->roots[0].key, err) &&
+	       pki_index_write(directory, err) &&
+	       pki_write_crls(directory, now_s, PKI_CRL_DAYS, err) &&
+	       pki_write_roots(directory, err);
 }
 
 /* The key of a root lies in root.key or, during and after a rotation, in root-ID.key. */
@@ -184,7 +187,8 @@ static bool read_root_key(const PkiDirectory *directory, const char *id, PkiPair
 		ERR_clear_error();
 		EVP_PKEY_free(TAKE_PTR(root->key));
 	}
-	return error_set(err, ERROR_CONFIG, "%s has no private key of the root %s", directory->path, id);
+	return error_set(err, ERROR_CONFIG, "%s has no private key of the root %s", directory->path,
+			 id);
 }
 
 static bool read_roots(PkiDirectory *directory, Error *err)
@@ -247,12 +251,14 @@ static bool read_crls(PkiDirectory *directory, Error *err)
 	if (!bio)
 		return false;
 	for (;; count++) {
-		AUTO_X509_CRL X509_CRL *crl = PEM_read_bio_X509_CRL(bio, NULL, openssl_no_password, NULL);
+		AUTO_X509_CRL X509_CRL *crl =
+			PEM_read_bio_X509_CRL(bio, NULL, openssl_no_password, NULL);
 
 		if (!crl)
 			break;
 		if (!note_crl(directory, crl))
-			return error_set(err, ERROR_CONFIG, "%s: CRL %zu is not one of ours", path, count + 1);
+			return error_set(err, ERROR_CONFIG, "%s: CRL %zu is not one of ours", path,
+					 count + 1);
 	}
 	ERR_clear_error();
 	if (count < directory->n_roots)
@@ -269,11 +275,12 @@ PkiDirectory *pki_directory_open(const char *path, Error *err)
 		return NULL;
 	pki_path(directory, file, "root.crt");
 	if (access(file, F_OK)) {
-		error_set(err, ERROR_NOT_FOUND, "%s is not a domain's directory: it has no root.crt", path);
+		error_set(err, ERROR_NOT_FOUND,
+			  "%s is not a domain's directory: it has no root.crt", path);
 		return NULL;
 	}
-	if (!take_lock(directory, err) || !read_roots(directory, err) || !pki_index_read(directory, err) ||
-	    !read_crls(directory, err))
+	if (!take_lock(directory, err) || !read_roots(directory, err) ||
+	    !pki_index_read(directory, err) || !read_crls(directory, err))
 		return NULL;
 	return TAKE_PTR(directory);
 }

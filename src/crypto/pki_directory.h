@@ -30,8 +30,8 @@ enum {
 	PKI_CERTIFICATES_MAX = 8192, /* lines of the index */
 	PKI_ROOTS_MAX = 4,	     /* that overlap */
 	PKI_DAYS_MAX = 36500,
-	PKI_ROOT_ID = 9,	     /* 8 hex digits and NUL */
-	PKI_DIRECTORY_PATH = 1024,   /* bytes of its path with NUL */
+	PKI_ROOT_ID = 9,	   /* 8 hex digits and NUL */
+	PKI_DIRECTORY_PATH = 1024, /* bytes of its path with NUL */
 };
 
 typedef enum PkiKind {
@@ -74,8 +74,8 @@ MUST_CHECK bool pki_directory_issue(PkiDirectory *directory, SpiffeRole role, co
 				    int64_t now_s, unsigned int days, bool renew, Error *err);
 
 /* Revokes by serial (32 lower-case hex digits: one certificate) or name (a host's, or "authority":
- * all that have not expired) and renews the CRL for crl_days. Gives how many were revoked; ERROR_NOT_FOUND if there
- * is none, ERROR_CONFLICT if all of them are revoked already. */
+ * all that have not expired) and renews the CRL for crl_days. Gives how many were revoked;
+ * ERROR_NOT_FOUND if there is none, ERROR_CONFLICT if all of them are revoked already. */
 MUST_CHECK bool pki_directory_revoke(PkiDirectory *directory, const char *serial_or_name,
 				     int64_t now_s, unsigned int crl_days, size_t *ret_count,
 				     Error *err);

@@ -44,7 +44,8 @@ MUST_CHECK bool pki_index_add(PkiDirectory *directory, const PkiRecord *record, 
 /* Write what is in memory. */
 MUST_CHECK bool pki_write_roots(const PkiDirectory *directory, Error *err);
 MUST_CHECK bool pki_write_key(const char *path, const EVP_PKEY *key, Error *err);
-MUST_CHECK bool pki_write_crls(PkiDirectory *directory, int64_t now_s, unsigned int days, Error *err);
+MUST_CHECK bool pki_write_crls(PkiDirectory *directory, int64_t now_s, unsigned int days,
+			       Error *err);
 
 /* 1..PKI_DAYS_MAX days, else ERROR_USAGE. */
 MUST_CHECK bool pki_check_days(unsigned int days, Error *err);

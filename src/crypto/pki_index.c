@@ -36,7 +36,8 @@ bool pki_index_add(PkiDirectory *directory, const PkiRecord *record, Error *err)
 	PkiRecord *grown;
 
 	if (directory->n_records == PKI_CERTIFICATES_MAX)
-		return error_set(err, ERROR_LIMIT, "index has %d certificates, the most there may be",
+		return error_set(err, ERROR_LIMIT,
+				 "index has %d certificates, the most there may be",
 				 PKI_CERTIFICATES_MAX);
 	grown = reallocarray(directory->records, directory->n_records + 1, sizeof(*grown));
 	if (!grown)
@@ -63,9 +64,9 @@ bool pki_index_write(const PkiDirectory *directory, Error *err)
 				  record->not_after_s);
 		if (!buffer_put(&text, line, (size_t)length, err))
 			return false;
-		length = record->revoked_s ? snprintf(line, sizeof(line), "%s%" PRId64 "\n", revoked_mark,
-						      record->revoked_s) :
-					     snprintf(line, sizeof(line), "valid\n");
+		length = record->revoked_s ? snprintf(line, sizeof(line), "%s%" PRId64 "\n",
+						      revoked_mark, record->revoked_s)
+					   : snprintf(line, sizeof(line), "valid\n");
 		if (!buffer_put(&text, line, (size_t)length, err))
 			return false;
 	}
@@ -128,7 +129,8 @@ static bool parse_line(char *line, PkiRecord *ret)
 	    !parse_kind(fields[1], &record.kind) ||
 	    !copy_word(record.name, sizeof(record.name), fields[2]) ||
 	    !copy_word(record.root, sizeof(record.root), fields[3]) ||
-	    !parse_time(fields[4], &record.not_after_s) || !parse_status(fields[5], &record.revoked_s))
+	    !parse_time(fields[4], &record.not_after_s) ||
+	    !parse_status(fields[5], &record.revoked_s))
 		return false;
 	*ret = record;
 	return true;
@@ -164,7 +166,8 @@ bool pki_index_read(PkiDirectory *directory, Error *err)
 
 		number++;
 		if (number == 1 ? !parse_header(directory, line) : !parse_line(line, &record))
-			return error_set(err, ERROR_CONFIG, "%s:%d: not a line of an index", path, number);
+			return error_set(err, ERROR_CONFIG, "%s:%d: not a line of an index", path,
+					 number);
 		if (number > 1 && !pki_index_add(directory, &record, err))
 			return false;
 	}

@@ -28,8 +28,8 @@ bool pki_put_key(const EVP_PKEY *key, Buffer *buffer, Error *err)
 	AUTO_BIO BIO *bio = BIO_new(BIO_s_mem());
 
 	return put(bio,
-		   bio && PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) == 1, buffer,
-		   err);
+		   bio && PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) == 1,
+		   buffer, err);
 }
 
 bool pki_put_crl(const X509_CRL *crl, Buffer *buffer, Error *err)

@@ -45,5 +45,6 @@ bool crypto_prepare(Error *err)
 					OPENSSL_INIT_ADD_ALL_CIPHERS | OPENSSL_INIT_ADD_ALL_DIGESTS,
 				NULL) != 1)
 		return openssl_error(err, ERROR_INTERNAL, "cannot start OpenSSL");
-	return aead_self_test(aead_provider_by_name("openssl"), err) && crypto_prepare_thread(err) && use_each(err);
+	return aead_self_test(aead_provider_by_name("openssl"), err) &&
+	       crypto_prepare_thread(err) && use_each(err);
 }

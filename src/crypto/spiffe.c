@@ -52,7 +52,8 @@ static bool parse_path(const char *role, const char *name, SpiffeId *id, const c
 		       Error *err)
 {
 	if (!role || !role_of_word(role, &id->role))
-		return error_set(err, ERROR_AUTH, "\"%s\" has no path of ours (/host/NAME, /authority, /keyd)",
+		return error_set(err, ERROR_AUTH,
+				 "\"%s\" has no path of ours (/host/NAME, /authority, /keyd)",
 				 text);
 	if (!role_table[id->role].has_name) {
 		if (name)
@@ -60,8 +61,8 @@ static bool parse_path(const char *role, const char *name, SpiffeId *id, const c
 		return true;
 	}
 	if (!name || !text_is(TEXT_NAME, name, 1))
-		return error_set(err, ERROR_AUTH, "\"%s\" does not end with a host name ([A-Za-z0-9._-])",
-				 text);
+		return error_set(err, ERROR_AUTH,
+				 "\"%s\" does not end with a host name ([A-Za-z0-9._-])", text);
 	if (strlen(name) >= sizeof(id->name))
 		return error_set(err, ERROR_AUTH, "host name in \"%s\" is longer than %zu", text,
 				 sizeof(id->name) - 1);
@@ -76,14 +77,15 @@ bool spiffe_parse(const char *bytes, size_t length, SpiffeId *ret_id, Error *err
 	char *domain, *role, *name;
 
 	if (length >= sizeof(id.text))
-		return error_set(err, ERROR_AUTH, "identity of %zu bytes is longer than %zu", length,
-				 sizeof(id.text) - 1);
+		return error_set(err, ERROR_AUTH, "identity of %zu bytes is longer than %zu",
+				 length, sizeof(id.text) - 1);
 	if (memchr(bytes, '\0', length))
 		return error_set(err, ERROR_AUTH, "identity has a NUL byte inside");
 	memcpy(id.text, bytes, length);
 	memcpy(copy, id.text, sizeof(copy));
 	if (strncmp(copy, scheme, strlen(scheme)))
-		return error_set(err, ERROR_AUTH, "identity \"%s\" does not begin with %s", id.text, scheme);
+		return error_set(err, ERROR_AUTH, "identity \"%s\" does not begin with %s", id.text,
+				 scheme);
 	domain = copy + strlen(scheme);
 	role = cut_segment(domain);
 	name = role ? cut_segment(role) : NULL;
@@ -99,7 +101,8 @@ bool spiffe_parse(const char *bytes, size_t length, SpiffeId *ret_id, Error *err
 	return true;
 }
 
-bool spiffe_make(SpiffeRole role, const char *domain, const char *name, SpiffeId *ret_id, Error *err)
+bool spiffe_make(SpiffeRole role, const char *domain, const char *name, SpiffeId *ret_id,
+		 Error *err)
 {
 	char text[LIMIT_SPIFFE_ID];
 	bool has_name = name && *name;
@@ -110,11 +113,13 @@ bool spiffe_make(SpiffeRole role, const char *domain, const char *name, SpiffeId
 		return error_set(err, ERROR_USAGE, "a %s %s a name", role_table[role].word,
 				 has_name ? "has not" : "needs");
 	if (!text_is(TEXT_DOMAIN, domain, 1) || strlen(domain) >= sizeof(ret_id->domain))
-		return error_set(err, ERROR_USAGE, "\"%s\" is not a domain of at most %d of [a-z0-9.-]",
-				 domain, LIMIT_DOMAIN - 1);
+		return error_set(err, ERROR_USAGE,
+				 "\"%s\" is not a domain of at most %d of [a-z0-9.-]", domain,
+				 LIMIT_DOMAIN - 1);
 	if (has_name && (!text_is(TEXT_NAME, name, 1) || strlen(name) >= sizeof(ret_id->name)))
-		return error_set(err, ERROR_USAGE, "\"%s\" is not a name of at most %d of [A-Za-z0-9._-]",
-				 name, LIMIT_NAME - 1);
+		return error_set(err, ERROR_USAGE,
+				 "\"%s\" is not a name of at most %d of [A-Za-z0-9._-]", name,
+				 LIMIT_NAME - 1);
 	length = snprintf(text, sizeof(text), "%s%s/%s%s%s", scheme, domain, role_table[role].word,
 			  has_name ? "/" : "", has_name ? name : "");
 	assert(length > 0 && length < (int)sizeof(text));

@@ -30,8 +30,8 @@ typedef struct SpiffeId {
 
 /*
  * Parses exactly `length` bytes, which need not end with NUL. The domain is of the class
- * TEXT_DOMAIN, the name of TEXT_NAME (base/schema.h); so no upper case in the domain, no user, port,
- * query, fragment, percent escape, empty or dot segment, NUL. ERROR_AUTH with the reason.
+ * TEXT_DOMAIN, the name of TEXT_NAME (base/schema.h); so no upper case in the domain, no user,
+ * port, query, fragment, percent escape, empty or dot segment, NUL. ERROR_AUTH with the reason.
  */
 MUST_CHECK bool spiffe_parse(const char *bytes, size_t length, SpiffeId *ret_id, Error *err);
 

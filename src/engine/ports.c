@@ -243,7 +243,8 @@ static void event_status(void *context, VmmVm *handle, VmmMigrationStatus status
 	Vm *vm = context;
 
 	(void)handle;
-	(void)when;
+	log_debug(vm->engine->log, "vm=%s status=%s at_us=%lld", vm->record.name,
+		  vmm_migration_status_word(status), (long long)when.monotonic_us);
 	if (!vm->job)
 		return;
 	if (status == VMM_MIGRATION_ACTIVE && migration_record(vm->job->migration)->role == MIGRATION_SOURCE)
@@ -257,6 +258,8 @@ static void event_stop(void *context, VmmVm *handle, VmmInstant when)
 	Vm *vm = context;
 
 	(void)handle;
+	log_debug(vm->engine->log, "vm=%s stopped at_us=%lld", vm->record.name,
+		  (long long)when.monotonic_us);
 	if (vm->job)
 		migration_on_hv_stop(vm->job->migration, when.monotonic_us);
 }
@@ -266,6 +269,8 @@ static void event_resume(void *context, VmmVm *handle, VmmInstant when)
 	Vm *vm = context;
 
 	(void)handle;
+	log_debug(vm->engine->log, "vm=%s resumed at_us=%lld", vm->record.name,
+		  (long long)when.monotonic_us);
 	if (!vm->job)
 		return;
 	migration_on_hv_resume(vm->job->migration, when.monotonic_us);
@@ -732,7 +737,11 @@ static bool port_vm_changed(void *context, Migration *m, VmState state, Error *e
 
 static void port_notify(void *context, Migration *m)
 {
+	Engine *engine = context;
 	const MigrationRecord *record = migration_record(m);
+
+	log_debug(engine->log, "step=%s at_us=%lld", migration_step_name(m),
+		  (long long)clock_monotonic_us(&clock_system));
 
 	if (record->state != MIGRATION_ACTIVE || record->phase != PHASE_TRANSFER) {
 		Job *job = job_for(context, m);

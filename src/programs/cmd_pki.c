@@ -67,8 +67,8 @@ static bool run_init(const Options *options, Error *err)
 	if (!pki_directory_init(options->dir, options->arguments[0], options->now_s,
 				days_or(options, PKI_ROOT_DAYS), err))
 		return false;
-	printf("%s: root of %s and empty CRL made; give %s/root.crt to other domains\n", options->dir,
-	       options->arguments[0], options->dir);
+	printf("%s: root of %s and empty CRL made; give %s/root.crt to other domains\n",
+	       options->dir, options->arguments[0], options->dir);
 	return true;
 }
 
@@ -78,11 +78,12 @@ static bool run_issue(const Options *options, Error *err)
 	AUTO_PKI_DIRECTORY PkiDirectory *directory = NULL;
 
 	if (!host && strcmp(options->arguments[0], "authority"))
-		return error_set(err, ERROR_USAGE, "issue knows \"host NAME\" and \"authority\", not \"%s\"",
+		return error_set(err, ERROR_USAGE,
+				 "issue knows \"host NAME\" and \"authority\", not \"%s\"",
 				 options->arguments[0]);
 	if (options->n_arguments != (host ? 2 : 1))
-		return error_set(err, ERROR_USAGE, host ? "issue host needs a NAME" :
-							  "issue authority has no NAME");
+		return error_set(err, ERROR_USAGE,
+				 host ? "issue host needs a NAME" : "issue authority has no NAME");
 	directory = pki_directory_open(options->dir, err);
 	if (!directory ||
 	    !pki_directory_issue(directory, host ? SPIFFE_HOST : SPIFFE_AUTHORITY,
@@ -114,7 +115,8 @@ static bool run_revoke(const Options *options, Error *err)
 	if (!directory || !pki_directory_revoke(directory, options->arguments[0], options->now_s,
 						days_or(options, PKI_CRL_DAYS), &count, err))
 		return false;
-	printf("%s: %zu certificate%s revoked\n", options->arguments[0], count, count == 1 ? "" : "s");
+	printf("%s: %zu certificate%s revoked\n", options->arguments[0], count,
+	       count == 1 ? "" : "s");
 	return print_crl_made(directory, options);
 }
 
@@ -123,7 +125,8 @@ static bool run_crl(const Options *options, Error *err)
 	AUTO_PKI_DIRECTORY PkiDirectory *directory = pki_directory_open(options->dir, err);
 
 	return directory &&
-	       pki_directory_renew_crl(directory, options->now_s, days_or(options, PKI_CRL_DAYS), err) &&
+	       pki_directory_renew_crl(directory, options->now_s, days_or(options, PKI_CRL_DAYS),
+				       err) &&
 	       print_crl_made(directory, options);
 }
 
@@ -186,8 +189,9 @@ static bool show_directory(const Options *options, Error *err)
 		if (!pki_serial(root, serial, err))
 			return false;
 		hex_encode(serial, sizeof(serial), hex);
-		printf("%s  %-14s  %-20s  until %s  valid%s\n", hex, "root", i ? "(older)" : "(newest)",
-		       time_text(until_s, until), warning_of(until_s, options->now_s, WARN_ROOT_DAYS));
+		printf("%s  %-14s  %-20s  until %s  valid%s\n", hex, "root",
+		       i ? "(older)" : "(newest)", time_text(until_s, until),
+		       warning_of(until_s, options->now_s, WARN_ROOT_DAYS));
 	}
 	for (size_t i = 0; i < pki_directory_record_count(directory); i++)
 		print_record(pki_directory_record(directory, i), options->now_s);
@@ -224,9 +228,9 @@ static void print_certificate(X509 *certificate, int64_t now_s)
 	       time_text(anchor_time_s(X509_get0_notBefore(certificate)), from),
 	       time_text(until_s, until), warning_of(until_s, now_s, WARN_CERTIFICATE_DAYS));
 	if (!X509_check_ca(certificate))
-		printf("  for %s\n", X509_get_extension_flags(certificate) & EXFLAG_XKUSAGE ?
-					    "TLS (or what its extended key usage says)" :
-					    "signing statements");
+		printf("  for %s\n", X509_get_extension_flags(certificate) & EXFLAG_XKUSAGE
+					     ? "TLS (or what its extended key usage says)"
+					     : "signing statements");
 	OPENSSL_free(hex);
 }
 
@@ -242,8 +246,8 @@ static void print_crl(const X509_CRL *crl, int64_t now_s)
 		value = 0;
 	X509_NAME_oneline(X509_CRL_get_issuer(crl), issuer, sizeof(issuer));
 	printf("CRL of %s\n  number %" PRIu64 "\n  from %s until %s%s\n", issuer, value,
-	       time_text(anchor_time_s(X509_CRL_get0_lastUpdate(crl)), from), time_text(until_s, until),
-	       warning_of(until_s, now_s, WARN_CRL_DAYS));
+	       time_text(anchor_time_s(X509_CRL_get0_lastUpdate(crl)), from),
+	       time_text(until_s, until), warning_of(until_s, now_s, WARN_CRL_DAYS));
 }
 
 /* Whatever certificates and CRLs are in it, in their order. */
@@ -251,7 +255,7 @@ static bool show_file(const Options *options, Error *err)
 {
 	AUTO_BUFFER Buffer pem = BUFFER_INIT(LIMIT_CRL);
 	AUTO_BIO BIO *bio = NULL;
-	STACK_OF(X509_INFO) *infos;
+	STACK_OF(X509_INFO) * infos;
 	int shown = 0;
 
 	if (!file_read(options->arguments[0], LIMIT_CRL, &pem, err))
@@ -292,7 +296,8 @@ typedef struct Subcommand {
 
 static const Subcommand subcommands[] = {
 	{ "init", 1, 1, .needs_dir = true, .takes_days = true, .run = run_init },
-	{ "issue", 1, 2, .needs_dir = true, .takes_days = true, .takes_renew = true, .run = run_issue },
+	{ "issue", 1, 2, .needs_dir = true, .takes_days = true, .takes_renew = true,
+	  .run = run_issue },
 	{ "revoke", 1, 1, .needs_dir = true, .takes_days = true, .run = run_revoke },
 	{ "crl", 0, 0, .needs_dir = true, .takes_days = true, .run = run_crl },
 	{ "rotate-root", 0, 0, .needs_dir = true, .takes_days = true, .takes_finish = true,
@@ -306,8 +311,8 @@ static bool parse_days(const char *text, unsigned int *ret_days, Error *err)
 	unsigned long value = *text >= '0' && *text <= '9' ? strtoul(text, &end, 10) : 0;
 
 	if (!end || *end || value < 1 || value > PKI_DAYS_MAX)
-		return error_set(err, ERROR_USAGE, "--days \"%s\" is not a number from 1 to %d", text,
-				 PKI_DAYS_MAX);
+		return error_set(err, ERROR_USAGE, "--days \"%s\" is not a number from 1 to %d",
+				 text, PKI_DAYS_MAX);
 	*ret_days = (unsigned int)value;
 	return true;
 }
@@ -341,7 +346,8 @@ static bool parse_options(int argc, char **argv, Options *options, Error *err)
 	}
 	for (; optind < argc; optind++) {
 		if (options->n_arguments == ARGUMENTS_MAX)
-			return error_set(err, ERROR_USAGE, "\"%s\" is one argument too many", argv[optind]);
+			return error_set(err, ERROR_USAGE, "\"%s\" is one argument too many",
+					 argv[optind]);
 		options->arguments[options->n_arguments++] = argv[optind];
 	}
 	return true;
@@ -351,8 +357,8 @@ static bool check_options(const Subcommand *subcommand, const Options *options, 
 {
 	if (options->n_arguments < subcommand->arguments_min ||
 	    options->n_arguments > subcommand->arguments_max)
-		return error_set(err, ERROR_USAGE, "%s has %d arguments, not %d to %d", subcommand->name,
-				 options->n_arguments, subcommand->arguments_min,
+		return error_set(err, ERROR_USAGE, "%s has %d arguments, not %d to %d",
+				 subcommand->name, options->n_arguments, subcommand->arguments_min,
 				 subcommand->arguments_max);
 	if (subcommand->needs_dir && !options->dir)
 		return error_set(err, ERROR_USAGE, "%s needs --dir DIR", subcommand->name);
@@ -373,14 +379,16 @@ static bool run(int argc, char **argv, Error *err)
 	const Subcommand *subcommand = NULL;
 
 	if (argc < 2)
-		return error_set(err, ERROR_USAGE, "no subcommand: init, issue, revoke, crl, rotate-root, show");
+		return error_set(err, ERROR_USAGE,
+				 "no subcommand: init, issue, revoke, crl, rotate-root, show");
 	for (size_t i = 0; i < ARRAY_SIZE(subcommands); i++)
 		if (!strcmp(subcommands[i].name, argv[1]))
 			subcommand = &subcommands[i];
 	if (!subcommand)
-		return error_set(err, ERROR_USAGE,
-				 "no subcommand \"%s\": init, issue, revoke, crl, rotate-root, show",
-				 argv[1]);
+		return error_set(
+			err, ERROR_USAGE,
+			"no subcommand \"%s\": init, issue, revoke, crl, rotate-root, show",
+			argv[1]);
 	return parse_options(argc - 1, argv + 1, &options, err) &&
 	       check_options(subcommand, &options, err) && subcommand->run(&options, err);
 }

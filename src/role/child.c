@@ -44,7 +44,7 @@ static void become_child(const ChildSpec *spec, int link_fd, char *const *argv)
 			_exit(127);
 	/* All else is close-on-exec already; standard input and output are not for children. */
 	close_range(ROLE_LINK_FD + 1 + (unsigned int)spec->fds_count, ~0U, CLOSE_RANGE_CLOEXEC);
-	if (dup2(open("/dev/null", O_RDWR), 0) < 0 || dup2(0, 1) < 0)
+	if (dup2(open("/dev/null", O_RDWR), 0) < 0 || dup2(0, 1) < 0 || chdir("/"))
 		_exit(127);
 	execve(spec->path, argv, environment);
 	_exit(127);

@@ -16,39 +16,24 @@ static inline void filter_cleanup(scmp_filter_ctx *filter)
 }
 #define AUTO_FILTER CLEANUP(filter_cleanup)
 
+/* clang-format off */
 /* What every role may do, and who needs it. */
 static const char *const base_syscalls[] = {
-	"exit",
-	"exit_group", /* the end of main() and of threads */
-	"futex",
-	"futex_time64", /* locks of the C library and OpenSSL */
-	"clock_gettime",
-	"gettimeofday",
-	"time", /* where the vDSO has no clock source */
-	"getrandom",
-	"getpid", /* OpenSSL's generator and its fork check */
-	"brk",
-	"munmap",
-	"mremap",
-	"madvise", /* malloc */
-	"mlock",
-	"munlock", /* base/secret.c */
-	"close",
-	"write", /* descriptors, base/log.c */
-	"rt_sigreturn",
-	"restart_syscall", /* the kernel's own */
-	"rt_sigprocmask",  /* abort(), end of threads */
-	"sched_getaffinity",
-	"gettid", /* malloc's arenas, pthread_self of new threads */
+	"exit", "exit_group",			    /* the end of main() and of threads */
+	"futex", "futex_time64",		    /* locks of the C library and OpenSSL */
+	"clock_gettime", "gettimeofday", "time",    /* where the vDSO has no clock source */
+	"getrandom", "getpid",			    /* OpenSSL's generators and their fork check */
+	"brk", "munmap", "mremap", "madvise",	    /* malloc */
+	"mlock", "munlock",			    /* base/secret.c */
+	"close", "write",			    /* descriptors; base/log.c */
+	"rt_sigreturn", "restart_syscall",	    /* the kernel's own */
+	"rt_sigprocmask",			    /* the end of threads */
+	"sched_getaffinity", "gettid",		    /* malloc's arenas, thread identity */
 	NULL,
 };
 
-#define WITHOUT_EXEC                                                                               \
-	{                                                                                          \
-		{                                                                                  \
-			.index = 2, .mask = PROT_EXEC, .value = 0                                  \
-		}                                                                                  \
-	}
+#define WITHOUT_EXEC { { .index = 2, .mask = PROT_EXEC, .value = 0 } }
+/* clang-format on */
 
 /* Memory never becomes code. */
 static const SandboxRule base_rules[] = {

@@ -146,6 +146,9 @@ static _Noreturn void become_qemu(const QemuCommand *command, const QemuUser *us
 	for (int number = 1; number < 32; number++)
 		signal(number, SIG_DFL);
 	setsid();
+	/* It outlives us: it must not hold on to the directory that we were started in. */
+	if (chdir("/"))
+		_exit(127);
 	umask(0077);
 	take_descriptors(command, log_fd);
 	drop_privileges(user);

@@ -30,8 +30,8 @@ void fixture_domain_open(FixtureDomain *domain, const char *name, int64_t now_s)
 	Error err = ERROR_INIT;
 
 	*domain = (FixtureDomain){ .name = name, .root_pem = BUFFER_INIT(LIMIT_PEM) };
-	must(pki_make_root(name, now_s - HOUR_S, now_s + PKI_ROOT_DAYS * (int64_t)PKI_DAY_S, &domain->root,
-			   &err),
+	must(pki_make_root(name, now_s - HOUR_S, now_s + PKI_ROOT_DAYS * (int64_t)PKI_DAY_S,
+			   &domain->root, &err),
 	     &err);
 	must(pki_put_certificate(domain->root.certificate, &domain->root_pem, &err), &err);
 }
@@ -56,7 +56,8 @@ PkiPair fixture_issue(const FixtureDomain *domain, SpiffeRole role, const char *
 	SpiffeId id;
 
 	must(spiffe_make(role, domain->name, name, &id, &err), &err);
-	must(pki_issue(&domain->root, &id, use, now_s - HOUR_S, now_s + PKI_DAY_S, &pair, &err), &err);
+	must(pki_issue(&domain->root, &id, use, now_s - HOUR_S, now_s + PKI_DAY_S, &pair, &err),
+	     &err);
 	return pair;
 }
 
@@ -125,7 +126,8 @@ PkiPair fixture_issue_odd(const PkiPair *issuer, const FixtureOdd *odd, int64_t 
 				   -1, 0);
 	X509_set_issuer_name(pair.certificate, X509_get_subject_name(by));
 	X509_set_pubkey(pair.certificate, pair.key);
-	extend(by, pair.certificate, NID_basic_constraints, odd->basic ? odd->basic : "critical,CA:FALSE");
+	extend(by, pair.certificate, NID_basic_constraints,
+	       odd->basic ? odd->basic : "critical,CA:FALSE");
 	extend(by, pair.certificate, NID_key_usage, odd->usage);
 	extend(by, pair.certificate, NID_ext_key_usage, odd->extended_usage);
 	extend(by, pair.certificate, NID_subject_key_identifier, "hash");
@@ -139,10 +141,11 @@ PkiPair fixture_issue_odd(const PkiPair *issuer, const FixtureOdd *odd, int64_t 
 CmsSigner *fixture_signer(const FixtureDomain *domain, SpiffeRole role, const char *name,
 			  int64_t now_s)
 {
-	AUTO_FIXTURE_PEM FixturePem pem = fixture_issue_pem(domain, role, name, PKI_USE_SIGN, now_s);
+	AUTO_FIXTURE_PEM FixturePem pem =
+		fixture_issue_pem(domain, role, name, PKI_USE_SIGN, now_s);
 	Error err = ERROR_INIT;
-	CmsSigner *signer = cms_signer_load(pem.certificate.data, pem.certificate.used, pem.key.data,
-					    pem.key.used, &err);
+	CmsSigner *signer = cms_signer_load(pem.certificate.data, pem.certificate.used,
+					    pem.key.data, pem.key.used, &err);
 
 	must(signer != NULL, &err);
 	return signer;
@@ -157,8 +160,9 @@ Buffer fixture_crl(const FixtureDomain *domain, uint64_t number, int64_t now_s, 
 	if (revoked)
 		must(pki_serial(revoked, entry.serial, &err), &err);
 
-	AUTO_X509_CRL X509_CRL *crl = pki_make_crl(&domain->root, number, now_s - HOUR_S,
-						   now_s + PKI_DAY_S, &entry, revoked ? 1 : 0, &err);
+	AUTO_X509_CRL X509_CRL *crl =
+		pki_make_crl(&domain->root, number, now_s - HOUR_S, now_s + PKI_DAY_S, &entry,
+			     revoked ? 1 : 0, &err);
 
 	must(crl && pki_put_crl(crl, &pem, &err), &err);
 	return pem;
@@ -169,7 +173,8 @@ void fixture_trust(AnchorStore *store, const FixtureDomain *domain, int64_t now_
 	AUTO_BUFFER Buffer crl = fixture_crl(domain, 1, now_s, NULL);
 	Error err = ERROR_INIT;
 
-	must(anchor_store_add_root(store, domain->name, domain->root_pem.data, domain->root_pem.used, &err),
+	must(anchor_store_add_root(store, domain->name, domain->root_pem.data,
+				   domain->root_pem.used, &err),
 	     &err);
 	must(anchor_store_set_crl(store, domain->name, crl.data, crl.used, now_s, &err), &err);
 }
@@ -180,8 +185,9 @@ char *fixture_directory_new(void)
 	char path[256];
 	char *copy;
 
-	assert_in_range(snprintf(path, sizeof(path), "%s/sealift-test.XXXXXX", base ? base : "/tmp"), 1,
-			sizeof(path) - 1);
+	assert_in_range(
+		snprintf(path, sizeof(path), "%s/sealift-test.XXXXXX", base ? base : "/tmp"), 1,
+		sizeof(path) - 1);
 	assert_non_null(mkdtemp(path));
 	copy = strdup(path);
 	assert_non_null(copy);

@@ -58,7 +58,8 @@ PkiPair fixture_issue_odd(const PkiPair *issuer, const FixtureOdd *odd, int64_t 
 CmsSigner *fixture_signer(const FixtureDomain *domain, SpiffeRole role, const char *name,
 			  int64_t now_s);
 /* A CRL as PEM, fresh until now_s + 1 day, that revokes `revoked` (may be NULL). */
-Buffer fixture_crl(const FixtureDomain *domain, uint64_t number, int64_t now_s, const X509 *revoked);
+Buffer fixture_crl(const FixtureDomain *domain, uint64_t number, int64_t now_s,
+		   const X509 *revoked);
 /* Adds the domain's root and an empty CRL number 1 to a store. */
 void fixture_trust(AnchorStore *store, const FixtureDomain *domain, int64_t now_s);
 

@@ -99,10 +99,12 @@ static void check_round_trip(const AeadProvider *seals, const AeadProvider *open
 		size_t size = sizes[i];
 
 		memcpy(record, plain, size);
-		assert_true(aead_seal(out_key, nonce, "header bytes", AAD, record, record, size, tag, &err));
+		assert_true(aead_seal(out_key, nonce, "header bytes", AAD, record, record, size,
+				      tag, &err));
 		if (size >= 15)
 			assert_memory_not_equal(record, plain, size);
-		assert_true(aead_open(in_key, nonce, "header bytes", AAD, record, record, size, tag, &err));
+		assert_true(aead_open(in_key, nonce, "header bytes", AAD, record, record, size, tag,
+				      &err));
 		if (size)
 			assert_memory_equal(record, plain, size);
 	}
@@ -133,7 +135,8 @@ static void check_flips(const AeadProvider *seals, const AeadProvider *opens)
 	AUTO_AEAD_KEY AeadKey *out_key = key_of(seals, 7);
 	AUTO_AEAD_KEY AeadKey *in_key = key_of(opens, 7);
 	AUTO_AEAD_KEY AeadKey *other_key = key_of(opens, 8);
-	uint8_t cipher[48], tag[AEAD_TAG_SIZE], aad[AAD] = "header bytes", bad_nonce[AEAD_NONCE_SIZE];
+	uint8_t cipher[48], tag[AEAD_TAG_SIZE], aad[AAD] = "header bytes",
+						bad_nonce[AEAD_NONCE_SIZE];
 	Error err = ERROR_INIT;
 
 	memset(cipher, 'x', sizeof(cipher));
@@ -226,7 +229,8 @@ static void test_sizes_are_bounded(void **state)
 	Error err = ERROR_INIT;
 
 	(void)state;
-	assert_false(aead_seal(key, nonce, NULL, 0, &byte, &byte, (size_t)AEAD_SIZE_MAX + 1, tag, &err));
+	assert_false(
+		aead_seal(key, nonce, NULL, 0, &byte, &byte, (size_t)AEAD_SIZE_MAX + 1, tag, &err));
 	assert_int_equal(err.category, ERROR_LIMIT);
 	err = ERROR_INIT;
 	assert_false(aead_open(key, nonce, &byte, SIZE_MAX, &byte, &byte, 1, tag, &err));

@@ -13,11 +13,11 @@
 #include <openssl/pem.h>
 #include "fixture_pki.h"
 
-#define NOW FIXTURE_NOW_S
-#define DAY ((int64_t)PKI_DAY_S)
+#define NOW	FIXTURE_NOW_S
+#define DAY	((int64_t)PKI_DAY_S)
 #define TLS_EKU "serverAuth,clientAuth"
 #define SIGN_KU "critical,digitalSignature"
-#define ALPHA "URI:spiffe://north.example/host/alpha"
+#define ALPHA	"URI:spiffe://north.example/host/alpha"
 
 typedef struct World {
 	FixtureDomain north, south;
@@ -50,19 +50,20 @@ static void accepted(const World *world, const PkiPair *pair, AnchorPurpose purp
 	SpiffeId id;
 	Error err = ERROR_INIT;
 
-	if (!anchor_verify_certificate(world->store, pair->certificate, NULL, now_s, purpose, &id, &err))
+	if (!anchor_verify_certificate(world->store, pair->certificate, NULL, now_s, purpose, &id,
+				       &err))
 		fail_msg("%s", err.text);
 	assert_string_equal(id.text, text);
 }
 
-static void refused_with(const World *world, const PkiPair *pair, STACK_OF(X509) *untrusted,
+static void refused_with(const World *world, const PkiPair *pair, STACK_OF(X509) * untrusted,
 			 AnchorPurpose purpose, int64_t now_s, const char *reason)
 {
 	SpiffeId id = { .text = "untouched" };
 	Error err = ERROR_INIT;
 
-	if (anchor_verify_certificate(world->store, pair->certificate, untrusted, now_s, purpose, &id,
-				      &err))
+	if (anchor_verify_certificate(world->store, pair->certificate, untrusted, now_s, purpose,
+				      &id, &err))
 		fail_msg("accepted, not refused with \"%s\"", reason);
 	if (!strstr(err.text, reason))
 		fail_msg("\"%s\" does not say \"%s\"", err.text, reason);
@@ -83,7 +84,8 @@ static void test_good(void **state)
 	(void)state;
 	world_open(&world);
 
-	AUTO_PKI_PAIR PkiPair tls = fixture_issue(&world.north, SPIFFE_HOST, "alpha", PKI_USE_TLS, NOW);
+	AUTO_PKI_PAIR PkiPair tls =
+		fixture_issue(&world.north, SPIFFE_HOST, "alpha", PKI_USE_TLS, NOW);
 	AUTO_PKI_PAIR PkiPair sign =
 		fixture_issue(&world.south, SPIFFE_AUTHORITY, NULL, PKI_USE_SIGN, NOW);
 
@@ -100,8 +102,10 @@ static void test_purposes(void **state)
 	(void)state;
 	world_open(&world);
 
-	AUTO_PKI_PAIR PkiPair tls = fixture_issue(&world.north, SPIFFE_HOST, "alpha", PKI_USE_TLS, NOW);
-	AUTO_PKI_PAIR PkiPair sign = fixture_issue(&world.north, SPIFFE_HOST, "alpha", PKI_USE_SIGN, NOW);
+	AUTO_PKI_PAIR PkiPair tls =
+		fixture_issue(&world.north, SPIFFE_HOST, "alpha", PKI_USE_TLS, NOW);
+	AUTO_PKI_PAIR PkiPair sign =
+		fixture_issue(&world.north, SPIFFE_HOST, "alpha", PKI_USE_SIGN, NOW);
 
 	refused(&world, &tls, ANCHOR_SIGN, NOW, "is for TLS, not for signing");
 	refused(&world, &sign, ANCHOR_TLS_SERVER, NOW, "is not for a TLS server");
@@ -115,10 +119,11 @@ static void test_times(void **state)
 	(void)state;
 	world_open(&world);
 
-	AUTO_PKI_PAIR PkiPair brief = fixture_issue_odd(
-		&world.north.root,
-		&(FixtureOdd){ ALPHA, SIGN_KU, TLS_EKU, .not_before_s = NOW + 60, .not_after_s = NOW + 120 },
-		NOW);
+	AUTO_PKI_PAIR PkiPair brief =
+		fixture_issue_odd(&world.north.root,
+				  &(FixtureOdd){ ALPHA, SIGN_KU, TLS_EKU, .not_before_s = NOW + 60,
+						 .not_after_s = NOW + 120 },
+				  NOW);
 
 	accepted(&world, &brief, ANCHOR_TLS_SERVER, NOW + 90, "spiffe://north.example/host/alpha");
 	refused(&world, &brief, ANCHOR_TLS_SERVER, NOW,
@@ -135,12 +140,15 @@ static void test_revoked(void **state)
 	(void)state;
 	world_open(&world);
 
-	AUTO_PKI_PAIR PkiPair bad = fixture_issue(&world.north, SPIFFE_HOST, "alpha", PKI_USE_TLS, NOW);
-	AUTO_PKI_PAIR PkiPair good = fixture_issue(&world.north, SPIFFE_HOST, "beta", PKI_USE_TLS, NOW);
+	AUTO_PKI_PAIR PkiPair bad =
+		fixture_issue(&world.north, SPIFFE_HOST, "alpha", PKI_USE_TLS, NOW);
+	AUTO_PKI_PAIR PkiPair good =
+		fixture_issue(&world.north, SPIFFE_HOST, "beta", PKI_USE_TLS, NOW);
 	AUTO_BUFFER Buffer crl = fixture_crl(&world.north, 2, NOW, bad.certificate);
 
 	accepted(&world, &bad, ANCHOR_TLS_SERVER, NOW, "spiffe://north.example/host/alpha");
-	assert_true(anchor_store_set_crl(world.store, "north.example", crl.data, crl.used, NOW, &err));
+	assert_true(
+		anchor_store_set_crl(world.store, "north.example", crl.data, crl.used, NOW, &err));
 	refused(&world, &bad, ANCHOR_TLS_SERVER, NOW, "is revoked");
 	accepted(&world, &good, ANCHOR_TLS_SERVER, NOW, "spiffe://north.example/host/beta");
 }
@@ -163,15 +171,17 @@ static void test_crl_fails_closed(void **state)
 		&(FixtureOdd){ ALPHA, SIGN_KU, TLS_EKU, .not_after_s = NOW + 9 * DAY }, NOW);
 
 	refused(&world, &host, ANCHOR_TLS_CLIENT, NOW, "there is no CRL of its issuer");
-	accepted(&world, &lives_on, ANCHOR_TLS_CLIENT, NOW + DAY - 1, "spiffe://north.example/host/alpha");
-	refused(&world, &lives_on, ANCHOR_TLS_CLIENT, NOW + DAY + 1, "the CRL of its issuer is stale");
+	accepted(&world, &lives_on, ANCHOR_TLS_CLIENT, NOW + DAY - 1,
+		 "spiffe://north.example/host/alpha");
+	refused(&world, &lives_on, ANCHOR_TLS_CLIENT, NOW + DAY + 1,
+		"the CRL of its issuer is stale");
 	assert_int_equal(anchor_store_crl_next_update(world.store, "north.example"), NOW + DAY);
 	assert_int_equal(anchor_store_crl_next_update(world.store, "east.example"), 0);
 	assert_int_equal(anchor_store_crl_next_update(world.store, "west.example"), 0);
 }
 
-static void crl_refused(World *world, const char *domain, const void *crl, size_t size, int64_t now_s,
-			ErrorCategory category, const char *reason)
+static void crl_refused(World *world, const char *domain, const void *crl, size_t size,
+			int64_t now_s, ErrorCategory category, const char *reason)
 {
 	Error err = ERROR_INIT;
 	AnchorCrl info;
@@ -195,16 +205,18 @@ static void test_crl_numbers(void **state)
 	AUTO_BUFFER Buffer first = fixture_crl(&world.north, 1, NOW, NULL);
 	AUTO_BUFFER Buffer fifth = fixture_crl(&world.north, 5, NOW, NULL);
 
-	assert_true(anchor_store_check_crl(world.store, "north.example", fifth.data, fifth.used, NOW, &info,
-					   &err));
+	assert_true(anchor_store_check_crl(world.store, "north.example", fifth.data, fifth.used,
+					   NOW, &info, &err));
 	assert_true(info.newer);
 	assert_int_equal(info.number, 5);
 	assert_int_equal(info.next_update_s, NOW + DAY);
 	/* checking changed nothing */
-	assert_true(anchor_store_set_crl(world.store, "north.example", first.data, first.used, NOW, &err));
-	assert_true(anchor_store_set_crl(world.store, "north.example", fifth.data, fifth.used, NOW, &err));
-	assert_true(anchor_store_check_crl(world.store, "north.example", fifth.data, fifth.used, NOW, &info,
-					   &err));
+	assert_true(anchor_store_set_crl(world.store, "north.example", first.data, first.used, NOW,
+					 &err));
+	assert_true(anchor_store_set_crl(world.store, "north.example", fifth.data, fifth.used, NOW,
+					 &err));
+	assert_true(anchor_store_check_crl(world.store, "north.example", fifth.data, fifth.used,
+					   NOW, &info, &err));
 	assert_false(info.newer);
 	crl_refused(&world, "north.example", first.data, first.used, NOW, ERROR_AUTH,
 		    "has number 1, older than 5");
@@ -231,19 +243,25 @@ static void test_crl_refusals(void **state)
 	OPENSSL_free(der);
 	crl_refused(&world, "north.example", south.data, south.used, NOW, ERROR_AUTH,
 		    "not signed by a CA of north.example");
-	crl_refused(&world, "west.example", north.data, north.used, NOW, ERROR_NOT_FOUND, "no root");
-	crl_refused(&world, "north.example", north.data, north.used, NOW + DAY, ERROR_AUTH, "is stale");
-	crl_refused(&world, "north.example", north.data, north.used, NOW - DAY, ERROR_AUTH, "future");
+	crl_refused(&world, "west.example", north.data, north.used, NOW, ERROR_NOT_FOUND,
+		    "no root");
+	crl_refused(&world, "north.example", north.data, north.used, NOW + DAY, ERROR_AUTH,
+		    "is stale");
+	crl_refused(&world, "north.example", north.data, north.used, NOW - DAY, ERROR_AUTH,
+		    "future");
 	crl_refused(&world, "north.example", "rubbish", 7, NOW, ERROR_AUTH, "no CRL in 7 bytes");
-	crl_refused(&world, "north.example", north.data, north.used / 2, NOW, ERROR_AUTH, "broken CRL");
-	crl_refused(&world, "north.example", big, sizeof(big), NOW, ERROR_LIMIT, "CRL of 24577 bytes");
+	crl_refused(&world, "north.example", north.data, north.used / 2, NOW, ERROR_AUTH,
+		    "broken CRL");
+	crl_refused(&world, "north.example", big, sizeof(big), NOW, ERROR_LIMIT,
+		    "CRL of 24577 bytes");
 	crl_refused(&world, "north.example", big, 0, NOW, ERROR_LIMIT, "CRL of 0 bytes");
-	crl_refused(&world, "north.example", copy.data, copy.used, NOW, ERROR_AUTH, "1 bytes after");
+	crl_refused(&world, "north.example", copy.data, copy.used, NOW, ERROR_AUTH,
+		    "1 bytes after");
 	assert_true(anchor_store_set_crl(world.store, "north.example", copy.data, size, NOW, &err));
 	for (size_t i = 0; i < size; i += 7) {
 		copy.data[i] ^= 0x10;
-		assert_false(
-			anchor_store_set_crl(world.store, "north.example", copy.data, size, NOW, &err));
+		assert_false(anchor_store_set_crl(world.store, "north.example", copy.data, size,
+						  NOW, &err));
 		copy.data[i] ^= 0x10;
 	}
 }
@@ -270,11 +288,14 @@ static void test_foreign_roots(void **state)
 
 	refused(&world, &by_south, ANCHOR_TLS_SERVER, NOW,
 		"is not issued by a root of its domain, but of south.example");
-	refused(&world, &by_impostor, ANCHOR_TLS_SERVER, NOW, "is not issued by a root of its domain");
-	refused(&world, &by_itself, ANCHOR_TLS_SERVER, NOW, "is not issued by a root of its domain");
+	refused(&world, &by_impostor, ANCHOR_TLS_SERVER, NOW,
+		"is not issued by a root of its domain");
+	refused(&world, &by_itself, ANCHOR_TLS_SERVER, NOW,
+		"is not issued by a root of its domain");
 	refused(&world, &unknown, ANCHOR_TLS_SERVER, NOW, "is trusted here");
 	/* a peer's own root among what it sends does not become trusted */
-	assert_int_equal(X509_add_cert(untrusted, impostor.root.certificate, X509_ADD_FLAG_UP_REF), 1);
+	assert_int_equal(X509_add_cert(untrusted, impostor.root.certificate, X509_ADD_FLAG_UP_REF),
+			 1);
 	refused_with(&world, &by_impostor, untrusted, ANCHOR_TLS_SERVER, NOW,
 		     "is not issued by a root of its domain");
 }
@@ -291,15 +312,20 @@ static const OddRow odd_rows[] = {
 	{ { ALPHA, SIGN_KU, TLS_EKU, .curve = "RSA-3072" }, ANCHOR_TLS_CLIENT, NULL },
 	{ { ALPHA, SIGN_KU, "emailProtection" }, ANCHOR_SIGN, NULL },
 	{ { NULL, SIGN_KU, TLS_EKU }, ANCHOR_TLS_SERVER, "has no name" },
-	{ { ALPHA ",URI:spiffe://north.example/host/beta", SIGN_KU, TLS_EKU }, ANCHOR_TLS_SERVER,
+	{ { ALPHA ",URI:spiffe://north.example/host/beta", SIGN_KU, TLS_EKU },
+	  ANCHOR_TLS_SERVER,
 	  "has 2 names" },
-	{ { ALPHA ",DNS:alpha.north.example", SIGN_KU, TLS_EKU }, ANCHOR_TLS_SERVER, "has 2 names" },
+	{ { ALPHA ",DNS:alpha.north.example", SIGN_KU, TLS_EKU },
+	  ANCHOR_TLS_SERVER,
+	  "has 2 names" },
 	{ { "DNS:north.example", SIGN_KU, TLS_EKU }, ANCHOR_TLS_SERVER, "has no URI name" },
 	{ { "email:a@north.example", SIGN_KU, TLS_EKU }, ANCHOR_TLS_SERVER, "has no URI name" },
-	{ { "URI:https://north.example/host/alpha", SIGN_KU, TLS_EKU }, ANCHOR_TLS_SERVER,
+	{ { "URI:https://north.example/host/alpha", SIGN_KU, TLS_EKU },
+	  ANCHOR_TLS_SERVER,
 	  "does not begin with spiffe://" },
 	{ { "URI:spiffe://south.example:x@north.example/host/alpha", SIGN_KU, TLS_EKU },
-	  ANCHOR_TLS_SERVER, "is not of [a-z0-9.-]" },
+	  ANCHOR_TLS_SERVER,
+	  "is not of [a-z0-9.-]" },
 	{ { ALPHA, "critical,keyAgreement", TLS_EKU }, ANCHOR_TLS_SERVER, "digitalSignature" },
 	{ { ALPHA, NULL, TLS_EKU }, ANCHOR_TLS_SERVER, "digitalSignature" },
 	{ { ALPHA, SIGN_KU, NULL }, ANCHOR_TLS_SERVER, "is not for a TLS server" },
@@ -314,7 +340,8 @@ static const OddRow odd_rows[] = {
 	{ { ALPHA, SIGN_KU, TLS_EKU, .curve = "ED25519" }, ANCHOR_TLS_SERVER, "ED25519" },
 	{ { ALPHA, SIGN_KU, TLS_EKU, .weak_digest = true }, ANCHOR_TLS_SERVER, "too weak" },
 	{ { ALPHA, "critical,digitalSignature,keyCertSign", TLS_EKU, .basic = "critical,CA:TRUE" },
-	  ANCHOR_TLS_SERVER, "is one of a CA" },
+	  ANCHOR_TLS_SERVER,
+	  "is one of a CA" },
 };
 
 static void test_odd_certificates(void **state)
@@ -324,7 +351,8 @@ static void test_odd_certificates(void **state)
 	(void)state;
 	world_open(&world);
 	for (size_t i = 0; i < ARRAY_SIZE(odd_rows); i++) {
-		AUTO_PKI_PAIR PkiPair pair = fixture_issue_odd(&world.north.root, &odd_rows[i].odd, NOW);
+		AUTO_PKI_PAIR PkiPair pair =
+			fixture_issue_odd(&world.north.root, &odd_rows[i].odd, NOW);
 
 		if (odd_rows[i].reason)
 			refused(&world, &pair, odd_rows[i].purpose, NOW, odd_rows[i].reason);
@@ -350,7 +378,8 @@ static void test_name_constraint(void **state)
 	AUTO_PKI_PAIR PkiPair pair =
 		fixture_issue_odd(&world.south.root, &(FixtureOdd){ ALPHA, SIGN_KU, TLS_EKU }, NOW);
 
-	assert_true(anchor_store_set_crl(world.store, "north.example", crl.data, crl.used, NOW, &err));
+	assert_true(
+		anchor_store_set_crl(world.store, "north.example", crl.data, crl.used, NOW, &err));
 	refused(&world, &pair, ANCHOR_TLS_SERVER, NOW, "has a name that its CA may not give");
 }
 
@@ -367,7 +396,8 @@ static void test_rotation(void **state)
 
 	AUTO_PKI_PAIR PkiPair old_host =
 		fixture_issue(&world.north, SPIFFE_HOST, "alpha", PKI_USE_TLS, NOW);
-	AUTO_PKI_PAIR PkiPair new_host = fixture_issue(&next, SPIFFE_HOST, "alpha", PKI_USE_TLS, NOW);
+	AUTO_PKI_PAIR PkiPair new_host =
+		fixture_issue(&next, SPIFFE_HOST, "alpha", PKI_USE_TLS, NOW);
 	AUTO_BUFFER Buffer old_crl = fixture_crl(&world.north, 2, NOW, NULL);
 	AUTO_BUFFER Buffer new_crl = fixture_crl(&next, 2, NOW, NULL);
 
@@ -376,7 +406,8 @@ static void test_rotation(void **state)
 	refused(&world, &new_host, ANCHOR_TLS_SERVER, NOW, "there is no CRL of its issuer");
 	assert_true(buffer_put(&both, old_crl.data, old_crl.used, &err));
 	assert_true(buffer_put(&both, new_crl.data, new_crl.used, &err));
-	assert_true(anchor_store_set_crl(world.store, "north.example", both.data, both.used, NOW, &err));
+	assert_true(anchor_store_set_crl(world.store, "north.example", both.data, both.used, NOW,
+					 &err));
 	accepted(&world, &new_host, ANCHOR_TLS_SERVER, NOW, "spiffe://north.example/host/alpha");
 	accepted(&world, &old_host, ANCHOR_TLS_SERVER, NOW, "spiffe://north.example/host/alpha");
 	assert_true(anchor_store_remove(world.store, "north.example"));
@@ -415,7 +446,8 @@ static void test_intermediate(void **state)
 	(void)state;
 	world_open(&world);
 	assert_true(pki_put_certificate(middle.certificate, &alone, &err));
-	assert_false(anchor_store_add_root(world.store, "far.example", alone.data, alone.used, &err));
+	assert_false(
+		anchor_store_add_root(world.store, "far.example", alone.data, alone.used, &err));
 	assert_non_null(strstr(err.text, "nor issued by a CA that comes before it"));
 	assert_false(anchor_store_has(world.store, "far.example"));
 
@@ -423,7 +455,8 @@ static void test_intermediate(void **state)
 	assert_true(anchor_store_add_root(world.store, "far.example", pem.data, pem.used, &err));
 	put_crl(world.store, "far.example", &root);
 	refused(&world, &leaf, ANCHOR_TLS_SERVER, NOW, "is not issued by a root of its domain");
-	assert_true(anchor_store_add_root(world.store, "far.example", alone.data, alone.used, &err));
+	assert_true(
+		anchor_store_add_root(world.store, "far.example", alone.data, alone.used, &err));
 	refused(&world, &leaf, ANCHOR_TLS_SERVER, NOW, "there is no CRL of its issuer");
 	put_crl(world.store, "far.example", &middle);
 	accepted(&world, &leaf, ANCHOR_TLS_SERVER, NOW, "spiffe://far.example/host/w");
@@ -460,7 +493,8 @@ static void test_bad_roots(void **state)
 	world_open(&world);
 	memset(big, 'x', sizeof(big));
 
-	AUTO_PKI_PAIR PkiPair host = fixture_issue(&world.north, SPIFFE_HOST, "a", PKI_USE_TLS, NOW);
+	AUTO_PKI_PAIR PkiPair host =
+		fixture_issue(&world.north, SPIFFE_HOST, "a", PKI_USE_TLS, NOW);
 
 	assert_true(pki_put_certificate(host.certificate, &pem, &err));
 	assert_false(anchor_store_add_root(world.store, "north.example", pem.data, pem.used, &err));
@@ -498,7 +532,8 @@ static void test_too_many_roots(void **state)
 		char name[32];
 
 		snprintf(name, sizeof(name), "d%d.example", added);
-		if (!anchor_store_add_root(world.store, name, one.root_pem.data, one.root_pem.used, &err))
+		if (!anchor_store_add_root(world.store, name, one.root_pem.data, one.root_pem.used,
+					   &err))
 			break;
 	}
 	assert_int_equal(added, LIMIT_ANCHORS);

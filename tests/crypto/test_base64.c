@@ -14,8 +14,13 @@ typedef struct Pair {
 
 /* RFC 4648, section 10. */
 static const Pair pairs[] = {
-	{ "", "" },	       { "f", "Zg==" },	    { "fo", "Zm8=" },	       { "foo", "Zm9v" },
-	{ "foob", "Zm9vYg==" }, { "fooba", "Zm9vYmE=" }, { "foobar", "Zm9vYmFy" },
+	{ "", "" },
+	{ "f", "Zg==" },
+	{ "fo", "Zm8=" },
+	{ "foo", "Zm9v" },
+	{ "foob", "Zm9vYg==" },
+	{ "fooba", "Zm9vYmE=" },
+	{ "foobar", "Zm9vYmFy" },
 };
 
 static void test_rfc_vectors(void **state)
@@ -67,8 +72,8 @@ static void refused(const char *text, size_t length, ErrorCategory category)
 static void test_not_canonical_is_refused(void **state)
 {
 	static const char *const bad[] = {
-		"Zg",	"Zg=",	"Zg===", "Z",	 "Zh==", "Zm9=", "Z===", "====", "=m9v", "Zg==Zg==",
-		"Zm 9", "Zm9\n", "Zm9v\n", "Zm-_", "Zm9\x7f", "Zm9\xff", "Z=g=", "Zg=v",
+		"Zg",	    "Zg=",  "Zg===", "Z",      "Zh==", "Zm9=",	  "Z===",    "====", "=m9v",
+		"Zg==Zg==", "Zm 9", "Zm9\n", "Zm9v\n", "Zm-_", "Zm9\x7f", "Zm9\xff", "Z=g=", "Zg=v",
 	};
 
 	(void)state;

@@ -110,8 +110,10 @@ static void test_good(void **state)
 
 	AUTO_BUFFER Buffer grant = signed_by(world.authority, CMS_CONTENT_GRANT);
 
-	accepted(&world, &grant, CMS_CONTENT_GRANT, SPIFFE_AUTHORITY, "spiffe://north.example/authority");
-	accepted(&world, &grant, CMS_CONTENT_GRANT, SPIFFE_AUTHORITY, "spiffe://north.example/authority");
+	accepted(&world, &grant, CMS_CONTENT_GRANT, SPIFFE_AUTHORITY,
+		 "spiffe://north.example/authority");
+	accepted(&world, &grant, CMS_CONTENT_GRANT, SPIFFE_AUTHORITY,
+		 "spiffe://north.example/authority");
 }
 
 static void test_wrong_type_or_role(void **state)
@@ -153,8 +155,10 @@ static void test_times_and_revocation(void **state)
 	AUTO_BUFFER Buffer by_revoked = signed_by(revoked, CMS_CONTENT_OFFER);
 	AUTO_BUFFER Buffer crl = fixture_crl(&world.north, 2, NOW, world.pair.certificate);
 
-	accepted(&world, &by_revoked, CMS_CONTENT_OFFER, SPIFFE_HOST, "spiffe://north.example/host/alpha");
-	assert_true(anchor_store_set_crl(world.store, "north.example", crl.data, crl.used, NOW, &err));
+	accepted(&world, &by_revoked, CMS_CONTENT_OFFER, SPIFFE_HOST,
+		 "spiffe://north.example/host/alpha");
+	assert_true(
+		anchor_store_set_crl(world.store, "north.example", crl.data, crl.used, NOW, &err));
 	refused(&world, &by_revoked, "is revoked");
 	accepted(&world, &der, CMS_CONTENT_OFFER, SPIFFE_HOST, "spiffe://north.example/host/alpha");
 }
@@ -171,8 +175,8 @@ static void test_expired(void **state)
 
 	AUTO_PKI_PAIR PkiPair pair =
 		fixture_issue_odd(&world.north.root,
-				  &(FixtureOdd){ "URI:spiffe://north.example/host/a", "digitalSignature",
-						 .not_after_s = NOW - 1 },
+				  &(FixtureOdd){ "URI:spiffe://north.example/host/a",
+						 "digitalSignature", .not_after_s = NOW - 1 },
 				  NOW);
 
 	assert_true(pki_put_certificate(pair.certificate, &cert, &err));
@@ -226,14 +230,14 @@ static void test_every_bit_counts(void **state)
 
 			der.data[i] ^= mask;
 			err = ERROR_INIT;
-			if (cms_verify(world.store, NOW, der.data, der.used, CMS_CONTENT_OFFER, SPIFFE_HOST,
-				       &id, &content, &err))
+			if (cms_verify(world.store, NOW, der.data, der.used, CMS_CONTENT_OFFER,
+				       SPIFFE_HOST, &id, &content, &err))
 				fail_msg("byte %zu may be changed by 0x%02x", i, mask);
 			der.data[i] ^= mask;
 		}
 	for (size_t size = 0; size < der.used; size++)
-		assert_false(cms_verify(world.store, NOW, der.data, size, CMS_CONTENT_OFFER, SPIFFE_HOST,
-					&id, &content, &err));
+		assert_false(cms_verify(world.store, NOW, der.data, size, CMS_CONTENT_OFFER,
+					SPIFFE_HOST, &id, &content, &err));
 	accepted(&world, &der, CMS_CONTENT_OFFER, SPIFFE_HOST, "spiffe://north.example/host/alpha");
 	assert_true(buffer_put_u8(&der, 0, &err));
 	refused(&world, &der, "1 bytes after");
@@ -253,19 +257,20 @@ static void test_sizes(void **state)
 	world_open(&world, NOW);
 	memset(big, 'x', sizeof(big));
 	assert_true(cms_sign(world.host, CMS_CONTENT_OFFER, big, LIMIT_STATEMENT_JSON, &der, &err));
-	assert_true(cms_verify(world.store, NOW, der.data, der.used, CMS_CONTENT_OFFER, SPIFFE_HOST, &id,
-			       &content, &err));
+	assert_true(cms_verify(world.store, NOW, der.data, der.used, CMS_CONTENT_OFFER, SPIFFE_HOST,
+			       &id, &content, &err));
 	assert_int_equal(content.used, LIMIT_STATEMENT_JSON);
-	assert_false(cms_sign(world.host, CMS_CONTENT_OFFER, big, LIMIT_STATEMENT_JSON + 1, &small, &err));
+	assert_false(cms_sign(world.host, CMS_CONTENT_OFFER, big, LIMIT_STATEMENT_JSON + 1, &small,
+			      &err));
 	assert_int_equal(err.category, ERROR_LIMIT);
 	assert_false(cms_sign(world.host, CMS_CONTENT_OFFER, "", 0, &small, &err));
 	assert_false(cms_sign(world.host, CMS_CONTENT_OFFER, "x", 1, &small, &err));
 	assert_int_equal(small.used, 0);
-	assert_false(cms_verify(world.store, NOW, big, sizeof(big), CMS_CONTENT_OFFER, SPIFFE_HOST, &id,
-				&content, &err));
+	assert_false(cms_verify(world.store, NOW, big, sizeof(big), CMS_CONTENT_OFFER, SPIFFE_HOST,
+				&id, &content, &err));
 	assert_int_equal(err.category, ERROR_LIMIT);
-	assert_false(cms_verify(world.store, NOW, big, 0, CMS_CONTENT_OFFER, SPIFFE_HOST, &id, &content,
-				&err));
+	assert_false(cms_verify(world.store, NOW, big, 0, CMS_CONTENT_OFFER, SPIFFE_HOST, &id,
+				&content, &err));
 }
 
 /* Messages by other makers: what each row changes against ours. */
@@ -281,8 +286,10 @@ enum { OURS = CMS_BINARY | CMS_PARTIAL | CMS_NOSMIMECAP | CMS_CADES };
 static const Maker makers[] = {
 	{ OURS, EVP_sha384, .reason = NULL },
 	{ OURS | CMS_NOATTR, EVP_sha384, .reason = "signed attributes it needs" },
-	{ OURS & ~(unsigned int)CMS_CADES, EVP_sha384, .reason = "id-smime-aa-signingCertificateV2" },
-	{ OURS & ~(unsigned int)CMS_NOSMIMECAP, EVP_sha384, .reason = "attribute that is not known" },
+	{ OURS & ~(unsigned int)CMS_CADES, EVP_sha384,
+	  .reason = "id-smime-aa-signingCertificateV2" },
+	{ OURS & ~(unsigned int)CMS_NOSMIMECAP, EVP_sha384,
+	  .reason = "attribute that is not known" },
 	{ OURS, EVP_sha256, .reason = "digest is SHA256, not SHA384" },
 	{ OURS, EVP_sha512, .reason = "digest is SHA512, not SHA384" },
 	{ OURS, EVP_sha1, .reason = "id-smime-aa-signingCertificateV2" },
@@ -299,9 +306,11 @@ static const Maker makers[] = {
 static CMS_ContentInfo *make(const World *world, const Maker *maker)
 {
 	AUTO_BIO BIO *content = BIO_new_mem_buf(statement, STATEMENT);
-	AUTO_ASN1_OBJECT ASN1_OBJECT *type = OBJ_txt2obj(cms_content_type_oid(CMS_CONTENT_OFFER), 1);
+	AUTO_ASN1_OBJECT ASN1_OBJECT *type =
+		OBJ_txt2obj(cms_content_type_oid(CMS_CONTENT_OFFER), 1);
 	unsigned int detached = maker->detached ? CMS_DETACHED : 0;
-	CMS_ContentInfo *cms = CMS_sign(NULL, NULL, NULL, NULL, CMS_BINARY | CMS_PARTIAL | detached);
+	CMS_ContentInfo *cms =
+		CMS_sign(NULL, NULL, NULL, NULL, CMS_BINARY | CMS_PARTIAL | detached);
 	CMS_SignerInfo *signer;
 	Error err = ERROR_INIT;
 
@@ -321,8 +330,8 @@ static CMS_ContentInfo *make(const World *world, const Maker *maker)
 		assert_int_equal(CMS_add1_cert(cms, other.certificate), 1);
 	}
 	if (maker->unsigned_attribute)
-		assert_int_equal(CMS_unsigned_add1_attr_by_NID(signer, NID_friendlyName, V_ASN1_UTF8STRING,
-							       "x", 1),
+		assert_int_equal(CMS_unsigned_add1_attr_by_NID(signer, NID_friendlyName,
+							       V_ASN1_UTF8STRING, "x", 1),
 				 1);
 	if (maker->crl) {
 		AUTO_X509_CRL X509_CRL *crl =
@@ -375,7 +384,8 @@ static void test_not_canonical(void **state)
 
 	AUTO_BIO BIO *content = BIO_new_mem_buf(statement, STATEMENT);
 	AUTO_BIO BIO *out = BIO_new(BIO_s_mem());
-	AUTO_ASN1_OBJECT ASN1_OBJECT *type = OBJ_txt2obj(cms_content_type_oid(CMS_CONTENT_OFFER), 1);
+	AUTO_ASN1_OBJECT ASN1_OBJECT *type =
+		OBJ_txt2obj(cms_content_type_oid(CMS_CONTENT_OFFER), 1);
 	AUTO_CMS_CONTENT CMS_ContentInfo *cms =
 		CMS_sign(NULL, NULL, NULL, NULL, CMS_BINARY | CMS_PARTIAL | CMS_STREAM);
 	AUTO_BUFFER Buffer ber = BUFFER_INIT(LIMIT_STATEMENT);
@@ -396,7 +406,8 @@ static void test_not_canonical(void **state)
 static void test_content_type_swapped(void **state)
 {
 	AUTO_WORLD World world;
-	AUTO_ASN1_OBJECT ASN1_OBJECT *type = OBJ_txt2obj(cms_content_type_oid(CMS_CONTENT_OFFER), 1);
+	AUTO_ASN1_OBJECT ASN1_OBJECT *type =
+		OBJ_txt2obj(cms_content_type_oid(CMS_CONTENT_OFFER), 1);
 	uint8_t *first, *second;
 	size_t length = OBJ_length(type);
 
@@ -407,14 +418,17 @@ static void test_content_type_swapped(void **state)
 
 	first = memmem(der.data, der.used, OBJ_get0_data(type), length);
 	assert_non_null(first);
-	second = memmem(first + 1, der.used - (size_t)(first + 1 - der.data), OBJ_get0_data(type), length);
+	second = memmem(first + 1, der.used - (size_t)(first + 1 - der.data), OBJ_get0_data(type),
+			length);
 	assert_non_null(second);
 	first[length - 1]++;
-	refused_at(&world, NOW, &der, CMS_CONTENT_ACCEPT, SPIFFE_HOST, "signed content type differs");
+	refused_at(&world, NOW, &der, CMS_CONTENT_ACCEPT, SPIFFE_HOST,
+		   "signed content type differs");
 	second[length - 1]++;
 	refused_at(&world, NOW, &der, CMS_CONTENT_ACCEPT, SPIFFE_HOST, "signature does not verify");
 	first[length - 1]--;
-	refused_at(&world, NOW, &der, CMS_CONTENT_OFFER, SPIFFE_HOST, "signed content type differs");
+	refused_at(&world, NOW, &der, CMS_CONTENT_OFFER, SPIFFE_HOST,
+		   "signed content type differs");
 }
 
 static void load_refused(const Buffer *cert, const Buffer *key, const char *reason)
@@ -459,8 +473,8 @@ static void test_load_refusals(void **state)
 	load_refused(&big, &one.key, "each may have 16384");
 	load_refused(&one.certificate, &big, "each may have 16384");
 
-	AUTO_CMS_SIGNER CmsSigner *good = cms_signer_load(one.certificate.data, one.certificate.used,
-							  one.key.data, one.key.used, &err);
+	AUTO_CMS_SIGNER CmsSigner *good = cms_signer_load(
+		one.certificate.data, one.certificate.used, one.key.data, one.key.used, &err);
 
 	assert_non_null(good);
 }

@@ -74,7 +74,8 @@ typedef struct HkdfCase {
 	const char *prk, *out;
 } HkdfCase;
 
-/* The inputs of RFC 5869, appendix A.1 to A.3, with SHA-384; results computed with Python's hmac. */
+/* The inputs of RFC 5869, appendix A.1 to A.3, with SHA-384; results computed with Python's hmac.
+ */
 static const HkdfCase hkdf_cases[] = {
 	{ "0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b", "000102030405060708090a0b0c",
 	  "f0f1f2f3f4f5f6f7f8f9", 42,
@@ -128,7 +129,8 @@ static void test_hkdf(void **state)
 		assert_non_null(prk);
 		assert_hex(secret_peek(prk), secret_size(prk), row->prk);
 
-		AUTO_SECRET Secret *out = hkdf_expand(prk, info, strlen(row->info) / 2, row->size, &err);
+		AUTO_SECRET Secret *out =
+			hkdf_expand(prk, info, strlen(row->info) / 2, row->size, &err);
 
 		assert_non_null(out);
 		assert_hex(secret_peek(out), secret_size(out), row->out);
@@ -172,7 +174,8 @@ static void test_hkdf_bounds(void **state)
 	assert_null(hkdf_expand(prk, info, sizeof(info), 32, &err));
 	assert_int_equal(err.category, ERROR_LIMIT);
 
-	AUTO_SECRET Secret *longest = hkdf_expand(prk, info, sizeof(info) - 1, SECRET_MAX_BYTES, &err);
+	AUTO_SECRET Secret *longest =
+		hkdf_expand(prk, info, sizeof(info) - 1, SECRET_MAX_BYTES, &err);
 
 	assert_non_null(longest);
 }

@@ -96,8 +96,8 @@ static void issue(const World *world, const char *name, bool renew)
 	AUTO_PKI_DIRECTORY PkiDirectory *directory = opened(world);
 	Error err = ERROR_INIT;
 
-	if (!pki_directory_issue(directory, name ? SPIFFE_HOST : SPIFFE_AUTHORITY, name, NOW, 90, renew,
-				 &err))
+	if (!pki_directory_issue(directory, name ? SPIFFE_HOST : SPIFFE_AUTHORITY, name, NOW, 90,
+				 renew, &err))
 		fail_msg("%s", err.text);
 }
 
@@ -173,8 +173,8 @@ static void test_issued_key_signs(void **state)
 	assert_non_null(signer);
 	assert_string_equal(cms_signer_id(signer)->text, "spiffe://north.example/host/alpha");
 	assert_int_equal(cms_signer_not_after_s(signer), NOW + 90 * DAY);
-	assert_null(
-		cms_signer_load(certificate.data, certificate.used, tls_key.data, tls_key.used, &err));
+	assert_null(cms_signer_load(certificate.data, certificate.used, tls_key.data, tls_key.used,
+				    &err));
 }
 
 static void test_nothing_is_overwritten(void **state)
@@ -219,11 +219,13 @@ static void test_bad_requests(void **state)
 	size_t count = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		assert_false(pki_directory_issue(directory, SPIFFE_HOST, names[i], NOW, 90, false, &err));
+		assert_false(pki_directory_issue(directory, SPIFFE_HOST, names[i], NOW, 90, false,
+						 &err));
 		assert_int_equal(err.category, ERROR_USAGE);
 	}
 	assert_false(pki_directory_issue(directory, SPIFFE_HOST, "a", NOW, 0, false, &err));
-	assert_false(pki_directory_issue(directory, SPIFFE_HOST, "a", NOW, PKI_DAYS_MAX + 1, false, &err));
+	assert_false(pki_directory_issue(directory, SPIFFE_HOST, "a", NOW, PKI_DAYS_MAX + 1, false,
+					 &err));
 	assert_false(pki_directory_renew_crl(directory, NOW, 0, &err));
 	assert_false(pki_directory_revoke(directory, "nobody", NOW, 7, &count, &err));
 	assert_int_equal(err.category, ERROR_NOT_FOUND);
@@ -415,7 +417,7 @@ static void broken_index(const World *world, const char *text, const char *reaso
 		fail_msg("\"%s\" does not say \"%s\"", err.text, reason);
 }
 
-#define HEAD "sealift-pki 1 north.example\n"
+#define HEAD   "sealift-pki 1 north.example\n"
 #define SERIAL "0102030405060708090a0b0c0d0e0f10"
 
 static void test_broken_index(void **state)

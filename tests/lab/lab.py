@@ -218,16 +218,16 @@ accel = "{lab.accel}";
         return wait_for(f"end of migration {prefix}", look, seconds)
 
     def qemus(self):
-        """Process ids of QEMUs under this host's run directory."""
+        """Process ids of this host's QEMUs, by the records that the engine keeps."""
         found = []
-        for entry in os.listdir("/proc"):
-            if not entry.isdigit():
-                continue
-            with contextlib.suppress(OSError):
-                with open(f"/proc/{entry}/cmdline", "rb") as file:
-                    command = file.read()
-                if b"qemu-system" in command.split(b"\0")[0] and self.directory.encode() + b"/" in command:
-                    found.append(int(entry))
+        run_directory = os.path.join(self.directory, "run", "vm")
+        for instance in os.listdir(run_directory) if os.path.isdir(run_directory) else ():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                with open(os.path.join(run_directory, instance, "record"), encoding="ascii") as file:
+                    pid = int(file.read().split()[0])
+                with open(f"/proc/{pid}/cmdline", "rb") as file:
+                    if b"qemu" in file.read().split(b"\0")[0]:
+                        found.append(pid)
         return found
 
 
@@ -386,7 +386,8 @@ class Lab:
         """A VM description file."""
         disks = (f'disks = ( {{ pool = "shared"; volume = "{disk}"; format = "raw"; }} );' if disk else "")
         nics = f'nics = ( {{ network = "lan"; mac = "{mac}"; }} );' if nic else ""
-        uuid = f"7c0ffee0-0000-4000-8000-{zlib.crc32(f"{name} {seed}".encode()):012x}"
+        digest = zlib.crc32(f"{name} {seed}".encode())
+        uuid = f"7c0ffee0-0000-4000-8000-{digest:012x}"
         return f"""name = "{name}";
 uuid = "{uuid}";
 machine = "{machine}";
@@ -451,8 +452,8 @@ populate = "{populate}";
             for pid in host.qemus():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(LabError):
-                wait_for("end of VMs", lambda h=host: not h.qemus(), 10)
+                with contextlib.suppress(LabError):
+                    wait_for("end of a VM", lambda p=pid: not os.path.exists(f"/proc/{p}/exe"), 10)
         for name in self.made_namespaces:
             with contextlib.suppress(LabError):
                 run(["ip", "netns", "del", name])

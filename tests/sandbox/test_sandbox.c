@@ -239,6 +239,62 @@ static bool act_thread_early(void)
 	return sandbox_filter_early(&err) && act_thread();
 }
 
+typedef struct Latch {
+	pthread_mutex_t lock;
+	pthread_cond_t turned;
+	bool open;
+} Latch;
+
+static void *socket_when_open(void *argument)
+{
+	Latch *latch = argument;
+
+	pthread_mutex_lock(&latch->lock);
+	while (!latch->open)
+		pthread_cond_wait(&latch->turned, &latch->lock);
+	pthread_mutex_unlock(&latch->lock);
+	return socket(AF_INET, SOCK_STREAM, 0) >= 0 ? argument : NULL;
+}
+
+/* A thread that was made before the filter makes a socket after it. */
+static bool filter_with_thread(bool all_threads)
+{
+	Latch latch = { .lock = PTHREAD_MUTEX_INITIALIZER, .turned = PTHREAD_COND_INITIALIZER };
+	SandboxReport report = { 0 };
+	Error err = ERROR_INIT;
+	pthread_t thread;
+	void *outcome = NULL;
+
+	if (pthread_create(&thread, NULL, socket_when_open, &latch) ||
+	    !sandbox_filter(&strict, all_threads, &report, &err))
+		return false;
+	pthread_mutex_lock(&latch.lock);
+	latch.open = true;
+	pthread_cond_signal(&latch.turned);
+	pthread_mutex_unlock(&latch.lock);
+	pthread_join(thread, &outcome);
+	return outcome != NULL;
+}
+
+static bool act_filter_all(void)
+{
+	return filter_with_thread(true);
+}
+
+static bool act_filter_one(void)
+{
+	return filter_with_thread(false);
+}
+
+static void test_filter_reaches_all_threads(void **state)
+{
+	(void)state;
+	assert_int_equal(attempt_in(&strict, &not_given, false, false, act_filter_all),
+			 OUTCOME_KILLED);
+	assert_int_equal(attempt_in(&strict, &not_given, false, false, act_filter_one),
+			 OUTCOME_WORKED);
+}
+
 static void test_early_filter(void **state)
 {
 	(void)state;
@@ -279,6 +335,7 @@ int main(void)
 		cmocka_unit_test(test_threads_only_before_the_filter),
 		cmocka_unit_test(test_keeps_only_what_is_named),
 		cmocka_unit_test(test_probe_reports),
+		cmocka_unit_test(test_filter_reaches_all_threads),
 		cmocka_unit_test(test_early_filter),
 		cmocka_unit_test(test_user_parse),
 	};

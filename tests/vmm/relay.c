@@ -53,7 +53,9 @@ static void on_end(struct bufferevent *end, short what, void *context)
 	Relay *relay = context;
 	int from = index_of(relay, end);
 
-	(void)what;
+	/* One end that is broken for good breaks the other. */
+	if (what & BEV_EVENT_ERROR)
+		shutdown(bufferevent_getfd(relay->ends[!from]), SHUT_RDWR);
 	relay->ended[from] = true;
 	bufferevent_disable(end, EV_READ);
 	pass_end(relay, from);

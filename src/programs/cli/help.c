@@ -61,10 +61,10 @@ static bool print_group(const char *first)
 
 bool cmd_help(CliContext *context, const CliInput *input, Error *err)
 {
+	char option[] = "--help";
 	const CliCommand *command;
 	int words;
 
-	(void)context;
 	if (!input->words_count) {
 		help_print_all(stdout);
 		return true;
@@ -74,6 +74,12 @@ bool cmd_help(CliContext *context, const CliInput *input, Error *err)
 	command = cli_command_find((int)input->words_count, input->words, &words, err);
 	if (!command)
 		return false;
+	if (command->run_raw) {
+		char *argv[] = { input->words[0], option, NULL };
+
+		context->status = command->run_raw(2, argv);
+		return true;
+	}
 	help_print_command(command, stdout);
 	return true;
 }

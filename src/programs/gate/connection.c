@@ -149,6 +149,9 @@ void connection_watch(Connection *connection, short events)
 			 on_io, connection) ||
 	    event_add(connection->io, NULL))
 		abort(); /* cannot happen with epoll and a valid descriptor; nothing sane is left */
+	/* What OpenSSL has decrypted already does not make the socket readable again. */
+	if (connection->ssl && SSL_pending(connection->ssl))
+		event_active(connection->io, EV_READ, 0);
 }
 
 void connection_set_deadline(Connection *connection, unsigned int ms)

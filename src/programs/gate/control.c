@@ -156,8 +156,7 @@ static bool read_frames(Connection *connection, Error *err)
 		connection->frame_timed = false;
 	}
 	time_frame(connection);
-	/* What OpenSSL already holds does not make the socket readable again. */
-	event_active(connection->io, EV_READ, 0);
+	connection_watch(connection, connection->out.used ? EV_READ | EV_WRITE : EV_READ);
 	return true;
 }
 
