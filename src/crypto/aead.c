@@ -107,6 +107,7 @@ static bool measure_with(AeadKey *aead_key, uint8_t *record, size_t record_bytes
 	if (!aead_seal(aead_key, nonce, NULL, 0, record, record, record_bytes, tag, err))
 		return false;
 	start_us = clock_monotonic_us(&clock_system);
+	/* Nonces come again, with a key that was drawn for this and zeros to seal. */
 	do {
 		nonce[records % AEAD_NONCE_SIZE]++;
 		if (!aead_seal(aead_key, nonce, NULL, 0, record, record, record_bytes, tag, err))

@@ -189,12 +189,12 @@ static bool verify_chain(const AnchorStore *store, const AnchorDomain *domain, X
 			 const char *id, Error *err)
 {
 	AUTO_X509_STORE_CONTEXT X509_STORE_CTX *context = X509_STORE_CTX_new();
-	AUTO_X509_STACK STACK_OF(X509) *helpers = candidates(domain, untrusted);
+	AUTO_X509_STACK STACK_OF(X509) *intermediates = candidates(domain, untrusted);
 	X509_VERIFY_PARAM *param;
 	const char *foreign;
 
-	if (!context || !helpers ||
-	    X509_STORE_CTX_init(context, domain->trusted, leaf, helpers) != 1 ||
+	if (!context || !intermediates ||
+	    X509_STORE_CTX_init(context, domain->trusted, leaf, intermediates) != 1 ||
 	    (purpose == ANCHOR_TLS_SERVER &&
 	     X509_STORE_CTX_set_purpose(context, X509_PURPOSE_SSL_SERVER) != 1) ||
 	    (purpose == ANCHOR_TLS_CLIENT &&

@@ -94,7 +94,8 @@ static bool take_lock(PkiDirectory *directory, Error *err)
 	return error_set_errno(err, ERROR_IO, errno, "cannot lock %s", path);
 }
 
-/* Under the lock: nothing is there but the lock itself. */
+/* Nothing is there but the lock itself. Asked before the lock, so that no lock file is left in a
+ * place that is not ours, and again under it. */
 static bool check_empty(const PkiDirectory *directory, Error *err)
 {
 	DIR *listing = opendir(directory->path);
@@ -146,8 +147,8 @@ bool pki_directory_init(const char *path, const char *domain, int64_t now_s, uns
 		return false;
 	directory->n_roots = 1;
 	memcpy(directory->domain, domain, strlen(domain) + 1);
-	if (!file_make_directories(path, PKI_MODE_DIRECTORY, err) || !take_lock(directory, err) ||
-	    !check_empty(directory, err) ||
+	if (!file_make_directories(path, PKI_MODE_DIRECTORY, err) || !check_empty(directory, err) ||
+	    !take_lock(directory, err) || !check_empty(directory, err) ||
 	    !pki_root_id(directory->roots[0].certificate, directory->root_ids[0], err))
 		return false;
 	pki_path(directory, file, "hosts");

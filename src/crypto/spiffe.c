@@ -110,8 +110,8 @@ bool spiffe_make(SpiffeRole role, const char *domain, const char *name, SpiffeId
 
 	assert(role < SPIFFE_ROLE_COUNT);
 	if (has_name != role_table[role].has_name)
-		return error_set(err, ERROR_USAGE, "a %s %s a name", role_table[role].word,
-				 has_name ? "has not" : "needs");
+		return error_set(err, ERROR_USAGE, "role %s %s a name", role_table[role].word,
+				 has_name ? "does not take" : "needs");
 	if (!text_is(TEXT_DOMAIN, domain, 1) || strlen(domain) >= sizeof(ret_id->domain))
 		return error_set(err, ERROR_USAGE,
 				 "\"%s\" is not a domain of at most %d of [a-z0-9.-]", domain,

@@ -99,6 +99,7 @@ static void accept_if_reserved(Migration *m)
 	m->accept.lease_s = m->ports->policy->lease_s;
 	m->accept.memory_bytes = m->record.booked_bytes;
 	m->accept.populated = m->vm.manifest.populate == POPULATE_FULL;
+	m->accept.populate_us = m->record.report.populate_us;
 	m->accept.forbids_encryption = m->ports->policy->forbid_encryption;
 	migration_sign(m, &m->accept, STATEMENT_ACCEPT);
 }

@@ -134,6 +134,7 @@ static void take_accept(Migration *m, const NotaryVerified *verified)
 	m->accept = verified->statement;
 	m->record.channels = m->accept.channels;
 	m->record.mode = m->accept.mode;
+	m->record.report.populate_us = m->accept.populate_us;
 	memcpy(m->accept_digest, verified->digest, sizeof(m->accept_digest));
 	memcpy(m->last_digest, verified->digest, sizeof(m->last_digest));
 	m->accept_verified = true;

@@ -28,7 +28,7 @@ static void become_child(const ChildSpec *spec, int link_fd, char *const *argv)
 {
 	static const char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 	char *environment[] = { (char *)(uintptr_t)path, NULL };
-	int moved[1 + CHILD_FDS_MAX];
+	int moved[1 + CHILD_FDS_MAX], null;
 	sigset_t none;
 
 	sigemptyset(&none);
@@ -42,10 +42,12 @@ static void become_child(const ChildSpec *spec, int link_fd, char *const *argv)
 	for (size_t i = 0; i <= spec->fds_count; i++)
 		if (dup2(moved[i], ROLE_LINK_FD + (int)i) < 0)
 			_exit(127);
-	/* All else is close-on-exec already; standard input and output are not for children. */
-	close_range(ROLE_LINK_FD + 1 + (unsigned int)spec->fds_count, ~0U, CLOSE_RANGE_CLOEXEC);
-	if (dup2(open("/dev/null", O_RDWR), 0) < 0 || dup2(0, 1) < 0 || chdir("/"))
+	/* Standard input and output are not for children; all else that is open, this null too, ends
+	 * with exec. */
+	null = open("/dev/null", O_RDWR);
+	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || chdir("/"))
 		_exit(127);
+	close_range(ROLE_LINK_FD + 1 + (unsigned int)spec->fds_count, ~0U, CLOSE_RANGE_CLOEXEC);
 	execve(spec->path, argv, environment);
 	_exit(127);
 }

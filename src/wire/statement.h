@@ -68,6 +68,7 @@ typedef struct Statement {
 	uint64_t lease_s;			/* how long the reservation holds without a word */
 	uint64_t memory_bytes;			/* reserved */
 	bool populated;				/* and backed by real pages already */
+	uint64_t populate_us;			/* what that took, start of the hypervisor included */
 	bool forbids_encryption;		/* this domain's policy, for opportunistic mode */
 
 	/* declined */

@@ -14,6 +14,7 @@ static const Field fields[] = {
 	SCHEMA_U64(Statement, lease_s, 1, 86400),
 	SCHEMA_U64(Statement, memory_bytes, LIMIT_MEMORY_MIN, LIMIT_MEMORY_BYTES),
 	SCHEMA_BOOL(Statement, populated),
+	SCHEMA_U64(Statement, populate_us, 0, INT64_MAX),
 	SCHEMA_BOOL(Statement, forbids_encryption),
 };
 SCHEMA_DEFINE(statement_accept_schema, "accept", Statement, fields);

@@ -2,10 +2,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <cmocka.h>
@@ -180,11 +178,15 @@ static void test_issued_key_signs(void **state)
 static void test_nothing_is_overwritten(void **state)
 {
 	const World *world = *state;
+	char path[2 * PATH_BYTES];
 	Error err = ERROR_INIT;
 
 	assert_false(pki_directory_init(world->dir, "south.example", NOW, 10, &err));
 	assert_int_equal(err.category, ERROR_CONFLICT);
 	assert_non_null(strstr(err.text, "is not empty"));
+	assert_false(pki_directory_init(world->scratch, "south.example", NOW, 10, &err));
+	snprintf(path, sizeof(path), "%s/.lock", world->scratch);
+	assert_int_not_equal(access(path, F_OK), 0);
 	issue(world, "alpha", false);
 
 	AUTO_BUFFER Buffer before = contents(world, "hosts/alpha/tls.key");

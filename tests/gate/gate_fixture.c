@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -30,8 +31,9 @@ int world_listen(uint16_t *ret_port)
 void world_start_gate(World *world, Role *gate, const FixtureDomain *domain, const char *host,
 		      int listen_fd, const char *handshake_ms)
 {
-	const char *const args[] = { "--handshake-ms", handshake_ms,
-				     listen_fd < 0 ? "--no-listen" : NULL, NULL };
+	/* As the engine does it: with a user of its own where that is possible. */
+	const char *args[6] = { "--handshake-ms", handshake_ms };
+	size_t n_args = 2;
 	AUTO_FIXTURE_PEM FixturePem pem =
 		fixture_issue_pem(domain, SPIFFE_HOST, host, PKI_USE_TLS, world->now_s);
 	AUTO_FD int chain = role_memory_fd(&pem.certificate);
@@ -41,6 +43,12 @@ void world_start_gate(World *world, Role *gate, const FixtureDomain *domain, con
 	const FixtureDomain *const domains[] = { &world->north, &world->south };
 	IpcMessage message;
 
+	if (listen_fd < 0)
+		args[n_args++] = "--no-listen";
+	if (geteuid() == 0) {
+		args[n_args++] = "--user";
+		args[n_args++] = "65534:65534";
+	}
 	role_start(gate, GATE_PATH, args, fds, ARRAY_SIZE(fds), engine_gate_rules);
 	for (size_t i = 0; i < ARRAY_SIZE(domains); i++) {
 		AUTO_BUFFER Buffer crl = fixture_crl(domains[i], 1, world->now_s, NULL);

@@ -3,12 +3,16 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include <cmocka.h>
 
 #include "attempts.h"
+#include "base/file.h"
+#include "gate_fixture.h"
 #include "programs/gate/policy.h"
 
 static const SandboxUser not_given = { 0 };
@@ -55,11 +59,49 @@ static void test_only_tcp_sockets(void **state)
 			 OUTCOME_KILLED);
 }
 
+static void assert_says(const Buffer *status, const char *line)
+{
+	if (!strstr((const char *)status->data, line))
+		fail_msg("/proc/PID/status does not say %s", line);
+}
+
+/* The real program, as the kernel sees it from outside. */
+static void test_running_gate(void **state)
+{
+	static const char *const lines[] = { "\nNoNewPrivs:\t1\n",
+					     "\nSeccomp:\t2\n",
+					     "\nThreads:\t1\n",
+					     "\nCapPrm:\t0000000000000000\n",
+					     "\nCapEff:\t0000000000000000\n",
+					     "\nCapAmb:\t0000000000000000\n" };
+	World *world = world_new("3000");
+	AUTO_BUFFER Buffer status = BUFFER_INIT(16384);
+	Error err = ERROR_INIT;
+	char path[64];
+
+	(void)state;
+	world_assert_serves(world, INBOUND);
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)world->gate.pid);
+	assert_true(file_read(path, 16000, &status, &err));
+	assert_true(buffer_put_u8(&status, 0, &err));
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
+		assert_says(&status, lines[i]);
+	if (!geteuid()) {
+		assert_says(&status, "\nUid:\t65534\t65534\t65534\t65534\n");
+		assert_says(&status, "\nGid:\t65534\t65534\t65534\t65534\n");
+		assert_says(&status, "\nCapBnd:\t0000000000000000\n");
+		snprintf(path, sizeof(path), "/proc/%d/root/etc", (int)world->gate.pid);
+		assert_int_not_equal(access(path, F_OK), 0);
+	}
+	world_free(world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_only_tcp_sockets),
+		cmocka_unit_test(test_running_gate),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
