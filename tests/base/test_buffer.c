@@ -154,9 +154,20 @@ static void hex_comes_back(void **state)
 
 static void wrong_hex_is_refused(void **state)
 {
-	static const char *const wrong[] = { "",     "0",     "012",   "01234", "AB01",
-					     "01 2", "0x01",  "gg00",  "00/0",  "0:00",
-					     "00`0", "\xff""000", "+123" };
+	static const char *const wrong[] = { "",
+					     "0",
+					     "012",
+					     "01234",
+					     "AB01",
+					     "01 2",
+					     "0x01",
+					     "gg00",
+					     "00/0",
+					     "0:00",
+					     "00`0",
+					     "\xff"
+					     "000",
+					     "+123" };
 	uint8_t bytes[2];
 
 	(void)state;

@@ -84,12 +84,13 @@ static void missing_folder_and_fifo_are_refused(void **state)
 	AUTO_BUFFER Buffer buffer = BUFFER_INIT(16);
 	Error err = ERROR_INIT;
 
-	assert_fails(file_read(fixture->path, 16, &buffer, &err), ERROR_NOT_FOUND, "cannot open", &err);
+	assert_fails(file_read(fixture->path, 16, &buffer, &err), ERROR_NOT_FOUND, "cannot open",
+		     &err);
 	assert_fails(file_read(fixture->folder.path, 16, &buffer, &err), ERROR_CONFIG,
 		     "not a regular file", &err);
 	assert_int_equal(mkfifo(fixture->path, 0600), 0);
-	assert_fails(file_read(fixture->path, 16, &buffer, &err), ERROR_CONFIG, "not a regular file",
-		     &err);
+	assert_fails(file_read(fixture->path, 16, &buffer, &err), ERROR_CONFIG,
+		     "not a regular file", &err);
 }
 
 static void replace_into_a_missing_folder_is_refused(void **state)
@@ -173,7 +174,8 @@ static void directories_over_files_are_refused(void **state)
 	assert_works(file_replace(fixture->path, "x", 1, 0600, &err), &err);
 	support_path(&fixture->folder, "file/below", path);
 	assert_fails(file_make_directories(path, 0750, &err), ERROR_IO, "cannot make", &err);
-	assert_fails(file_make_directories(fixture->path, 0750, &err), ERROR_IO, "cannot make", &err);
+	assert_fails(file_make_directories(fixture->path, 0750, &err), ERROR_IO, "cannot make",
+		     &err);
 	assert_fails(file_make_directories("", 0750, &err), ERROR_IO, "cannot make", &err);
 }
 

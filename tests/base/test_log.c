@@ -48,7 +48,8 @@ static void a_line_names_level_and_program(void **state)
 	char expected[128];
 
 	log_warning(&p->log, "disk is %s free=%d", "low", 3);
-	snprintf(expected, sizeof(expected), "warning prog[%d]: disk is low free=3\n", (int)getpid());
+	snprintf(expected, sizeof(expected), "warning prog[%d]: disk is low free=3\n",
+		 (int)getpid());
 	assert_string_equal(written(p), expected);
 }
 

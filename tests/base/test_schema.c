@@ -41,8 +41,13 @@ static const Field whole_fields[] = {
 	SCHEMA_BOOL(Whole, flag),
 	SCHEMA_ENUM(Whole, colour, colour_words),
 	SCHEMA_TEXT(Whole, name, TEXT_NAME, 2),
-	{ .name = "note", .kind = FIELD_TEXT, .optional = true, .offset = offsetof(Whole, note),
-	  .size = 8, .min = 3, .text_class = TEXT_PRINTABLE },
+	{ .name = "note",
+	  .kind = FIELD_TEXT,
+	  .optional = true,
+	  .offset = offsetof(Whole, note),
+	  .size = 8,
+	  .min = 3,
+	  .text_class = TEXT_PRINTABLE },
 	SCHEMA_HEX(Whole, id),
 	SCHEMA_BYTES(Whole, blob, 2),
 	SCHEMA_OBJECT(Whole, leaf, &leaf_schema),
@@ -53,8 +58,13 @@ static SCHEMA_DEFINE(whole_schema, "whole", Whole, whole_fields);
 
 static Whole good_whole(void)
 {
-	Whole whole = { .number = 10, .name = "ab", .blob_size = 2, .leaf = { 1 },
-			.leaves = { { 9 } }, .leaves_count = 1, .choice.leaf = { 5 } };
+	Whole whole = { .number = 10,
+			.name = "ab",
+			.blob_size = 2,
+			.leaf = { 1 },
+			.leaves = { { 9 } },
+			.leaves_count = 1,
+			.choice.leaf = { 5 } };
 
 	return whole;
 }

@@ -16,8 +16,17 @@
 
 static void test_u64(void **state)
 {
-	static const char *const bad[] = { "", " 1", "1 ", "+1", "-1", "0x1", "1.0", "2", "101",
-					   "18446744073709551616", "99999999999999999999999" };
+	static const char *const bad[] = { "",
+					   " 1",
+					   "1 ",
+					   "+1",
+					   "-1",
+					   "0x1",
+					   "1.0",
+					   "2",
+					   "101",
+					   "18446744073709551616",
+					   "99999999999999999999999" };
 	uint64_t value = 0;
 	Error err = ERROR_INIT;
 
@@ -41,18 +50,12 @@ static void test_rate_good(void **state)
 		const char *text;
 		uint64_t rate;
 	} rows[] = {
-		{ "1000", 1000 },
-		{ "100M", 100000000 },
-		{ "100MB/s", 100000000 },
-		{ "100M/s", 100000000 },
-		{ "100Mi", 104857600 },
-		{ "100MiB", 104857600 },
-		{ "1.5G", 1500000000 },
-		{ "0.125M", 125000 },
-		{ "10Gbit", 1250000000 },
-		{ "10Gbit/s", 1250000000 },
-		{ "8kbit", 1000 },
-		{ "1T", UINT64_C(1000000000000) },
+		{ "1000", 1000 },	  { "100M", 100000000 },
+		{ "100MB/s", 100000000 }, { "100M/s", 100000000 },
+		{ "100Mi", 104857600 },	  { "100MiB", 104857600 },
+		{ "1.5G", 1500000000 },	  { "0.125M", 125000 },
+		{ "10Gbit", 1250000000 }, { "10Gbit/s", 1250000000 },
+		{ "8kbit", 1000 },	  { "1T", UINT64_C(1000000000000) },
 	};
 
 	(void)state;
@@ -67,10 +70,11 @@ static void test_rate_good(void **state)
 
 static void test_rate_bad(void **state)
 {
-	static const char *const bad[] = { "",	   "M",	     "100m",  "100 M", "-1M",	  "1.M",
-					   ".5M",  "1.2345M", "1e6",   "999",	"1.1T",	  "7kbit",
-					   "100Mx", "100/s/s", "100BB", "nan",	"9999999999999",
-					   "100MBit" };
+	static const char *const bad[] = {
+		"",	 "M",	    "100m",  "100 M", "-1M",	       "1.M",
+		".5M",	 "1.2345M", "1e6",   "999",   "1.1T",	       "7kbit",
+		"100Mx", "100/s/s", "100BB", "nan",   "9999999999999", "100MBit"
+	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -125,7 +129,9 @@ static void test_escape(void **state)
 	(void)state;
 	text_escape("plain", out, sizeof(out));
 	assert_string_equal(out, "plain");
-	text_escape("a\x1b" "b\n\x7f", out, sizeof(out));
+	text_escape("a\x1b"
+		    "b\n\x7f",
+		    out, sizeof(out));
 	assert_string_equal(out, "a\\x1bb");
 	text_escape("123456\xc3", out, sizeof(out));
 	assert_string_equal(out, "123456");
@@ -175,10 +181,10 @@ static void test_numbers(void **state)
 
 static json_t *sample(const char *phase, json_t *percent, json_int_t iteration)
 {
-	json_t *migration = json_pack("{s:s, s:o, s:I, s:I, s:f, s:I}", "phase", phase, "percent",
-				      percent, "iteration", iteration, "rate_bytes_s",
-				      (json_int_t)1200000000, "forecast_total_ms", 90000.5,
-				      "forecast_downtime_ms", (json_int_t)40);
+	json_t *migration =
+		json_pack("{s:s, s:o, s:I, s:I, s:f, s:I}", "phase", phase, "percent", percent,
+			  "iteration", iteration, "rate_bytes_s", (json_int_t)1200000000,
+			  "forecast_total_ms", 90000.5, "forecast_downtime_ms", (json_int_t)40);
 
 	assert_non_null(migration);
 	return migration;
@@ -231,14 +237,10 @@ static void test_progress_fits(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_u64),
-		cmocka_unit_test(test_rate_good),
-		cmocka_unit_test(test_rate_bad),
-		cmocka_unit_test(test_address),
-		cmocka_unit_test(test_resolve),
-		cmocka_unit_test(test_escape),
-		cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_progress_grows_only),
+		cmocka_unit_test(test_u64),	      cmocka_unit_test(test_rate_good),
+		cmocka_unit_test(test_rate_bad),      cmocka_unit_test(test_address),
+		cmocka_unit_test(test_resolve),	      cmocka_unit_test(test_escape),
+		cmocka_unit_test(test_numbers),	      cmocka_unit_test(test_progress_grows_only),
 		cmocka_unit_test(test_progress_fits),
 	};
 

@@ -31,7 +31,8 @@ static void try_peer(const uint8_t *data, size_t size)
 	fuzz_reached((size_t)message.kind);
 	if (!peer_encode_frame(&message, &again, &err))
 		fuzz_fail("a message decoded that cannot be encoded");
-	if (!peer_decode(again.data + PEER_FRAME_HEADER, again.used - PEER_FRAME_HEADER, &message, &err))
+	if (!peer_decode(again.data + PEER_FRAME_HEADER, again.used - PEER_FRAME_HEADER, &message,
+			 &err))
 		fuzz_fail("a message does not survive a second decoding");
 }
 

@@ -17,7 +17,8 @@ enum { REACHED_HEADER, REACHED_TYPE /* and three more: data, end, ping, update *
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-	static const char *const names[] = { "record_check_header", "data", "end", "ping", "update" };
+	static const char *const names[] = { "record_check_header", "data", "end", "ping",
+					     "update" };
 
 	(void)argc;
 	(void)argv;
@@ -70,7 +71,8 @@ static void try_wire(RecordOpener *opener, Reader *reader)
 	size_t rest;
 	Error err = ERROR_INIT;
 
-	while (reader->left >= RECORD_HEADER_SIZE && record_check_header(reader->data, &rest, &err) &&
+	while (reader->left >= RECORD_HEADER_SIZE &&
+	       record_check_header(reader->data, &rest, &err) &&
 	       reader_skip(reader, RECORD_HEADER_SIZE + rest, &record)) {
 		memcpy(buffer, record, RECORD_HEADER_SIZE + rest);
 		if (!open_one(opener, rest, &type))

@@ -33,7 +33,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	Error err = ERROR_INIT;
 
 	/* No file of this machine is to be read for a guessed name. */
-	if (size > VM_FILE_MAX_BYTES || memmem(data, size, "kernel", 6) || memmem(data, size, "initrd", 6))
+	if (size > VM_FILE_MAX_BYTES || memmem(data, size, "kernel", 6) ||
+	    memmem(data, size, "initrd", 6))
 		return 0;
 	text = malloc(size + 1);
 	if (!text)

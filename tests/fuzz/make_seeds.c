@@ -87,7 +87,8 @@ static void fill_field(const Field *field, uint8_t *base, unsigned int variant)
 		memcpy(member, &word, sizeof(word));
 		return;
 	case FIELD_TEXT:
-		memcpy(member, least_text[field->text_class], strlen(least_text[field->text_class]));
+		memcpy(member, least_text[field->text_class],
+		       strlen(least_text[field->text_class]));
 		return;
 	case FIELD_BYTES:
 	case FIELD_LIST:
@@ -137,7 +138,8 @@ static void write_binary(const char *root)
 			must(object, &err);
 			fill(schemas[i], object, variant);
 			must(buffer_put_u8(&bytes, (uint8_t)i, &err) &&
-			     binary_encode(schemas[i], object, &bytes, &err), &err);
+				     binary_encode(schemas[i], object, &bytes, &err),
+			     &err);
 			snprintf(name, sizeof(name), "%s-%u", schemas[i]->name, variant);
 			write_seed(root, "binary", name, bytes.data, bytes.used);
 		}
@@ -147,7 +149,9 @@ static void write_binary(const char *root)
 
 static void write_preamble(const char *root)
 {
-	Preamble preamble = { .routing = { 1 }, .channel = 3, .generation = 1, .source_nonce = { 2 } };
+	Preamble preamble = {
+		.routing = { 1 }, .channel = 3, .generation = 1, .source_nonce = { 2 }
+	};
 	PreambleReply reply = { .destination_nonce = { 3 } };
 	uint8_t bytes[PREAMBLE_SIZE];
 
@@ -159,11 +163,38 @@ static void write_preamble(const char *root)
 
 /* Inner bytes, which fuzz_record seals: ping, data, update, padded data, end of 5 bytes. */
 static const uint8_t record_inner[] = {
-	1, 0, 1, RECORD_PING,
-	0, 4, 'a', 'b', 'c', RECORD_DATA,
-	0, 1, RECORD_UPDATE,
-	0, 6, 'd', 'e', RECORD_DATA, 0, 0, 0,
-	0, 9, 0, 0, 0, 0, 0, 0, 0, 5, RECORD_END,
+	1,
+	0,
+	1,
+	RECORD_PING,
+	0,
+	4,
+	'a',
+	'b',
+	'c',
+	RECORD_DATA,
+	0,
+	1,
+	RECORD_UPDATE,
+	0,
+	6,
+	'd',
+	'e',
+	RECORD_DATA,
+	0,
+	0,
+	0,
+	0,
+	9,
+	0,
+	0,
+	0,
+	0,
+	0,
+	0,
+	0,
+	5,
+	RECORD_END,
 };
 
 /* The same as fuzz_record's fixed secret. */
@@ -181,11 +212,14 @@ static void write_record(const char *root)
 
 	must(sealer, &err);
 	must(buffer_put_u8(&wire, 0, &err), &err);
-	must(record_seal_ping(sealer, buffer, &size, &err) && buffer_put(&wire, buffer, size, &err), &err);
-	memcpy(buffer + RECORD_HEADER_SIZE, "hello", 5);
-	must(record_seal_data(sealer, buffer, 5, &size, &err) && buffer_put(&wire, buffer, size, &err),
+	must(record_seal_ping(sealer, buffer, &size, &err) && buffer_put(&wire, buffer, size, &err),
 	     &err);
-	must(record_seal_end(sealer, buffer, &size, &err) && buffer_put(&wire, buffer, size, &err), &err);
+	memcpy(buffer + RECORD_HEADER_SIZE, "hello", 5);
+	must(record_seal_data(sealer, buffer, 5, &size, &err) &&
+		     buffer_put(&wire, buffer, size, &err),
+	     &err);
+	must(record_seal_end(sealer, buffer, &size, &err) && buffer_put(&wire, buffer, size, &err),
+	     &err);
 	write_seed(root, "record", "wire", wire.data, wire.used);
 	write_seed(root, "record", "inner", record_inner, sizeof(record_inner));
 }
@@ -196,7 +230,7 @@ typedef struct TextSeed {
 	const char *target, *name, *text;
 } TextSeed;
 
-#define GREETING                                                                              \
+#define GREETING                                                                                    \
 	"{\"QMP\":{\"version\":{\"qemu\":{\"micro\":2,\"minor\":0,\"major\":10},\"package\":\"\"}," \
 	"\"capabilities\":[\"oob\"]}}\r\n"
 #define DONE(id) "{\"return\":{},\"id\":" id "}\r\n"
@@ -208,8 +242,9 @@ static const TextSeed text_seeds[] = {
 			     "\"event\":\"STOP\"}\r\n"
 			     "{\"event\":\"MIGRATION\",\"data\":{\"status\":\"active\"}}\r\n" },
 	{ "qmp", "replies",
-	  GREETING DONE("1") "{\"return\":{\"status\":\"running\",\"running\":true},\"id\":2}\r\n"
-			     "{\"id\":3,\"error\":{\"class\":\"GenericError\",\"desc\":\"no\"}}\r\n" },
+	  GREETING DONE(
+		  "1") "{\"return\":{\"status\":\"running\",\"running\":true},\"id\":2}\r\n"
+		       "{\"id\":3,\"error\":{\"class\":\"GenericError\",\"desc\":\"no\"}}\r\n" },
 	{ "qmp", "half", GREETING "{\"return\":" },
 	{ "vm_file", "good",
 	  "name=\"vm1\";uuid=\"6f1c0f3e-2f0b-4f4e-9d58-1f0f8a1b2c3d\";machine=\"pc-q35-10.0\";\n"

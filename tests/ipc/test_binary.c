@@ -39,10 +39,14 @@ static SCHEMA_DEFINE(blob_schema, "blob", Blob, blob_fields);
 static const char *const shape_words[SHAPE_COUNT] = { "part", NULL, "blob" };
 static const Schema *const bodies[SHAPE_COUNT] = { &part_schema, NULL, &blob_schema };
 static const Field message_fields[] = {
-	SCHEMA_U64(Message, number, 1, 1000),	 SCHEMA_BOOL(Message, flag),
-	SCHEMA_ENUM(Message, shape, shape_words), SCHEMA_TEXT(Message, name, TEXT_NAME, 1),
-	SCHEMA_HEX(Message, id),		 SCHEMA_BYTES(Message, blob, 1),
-	SCHEMA_OBJECT(Message, part, &part_schema), SCHEMA_LIST(Message, parts, &part_schema, 0),
+	SCHEMA_U64(Message, number, 1, 1000),
+	SCHEMA_BOOL(Message, flag),
+	SCHEMA_ENUM(Message, shape, shape_words),
+	SCHEMA_TEXT(Message, name, TEXT_NAME, 1),
+	SCHEMA_HEX(Message, id),
+	SCHEMA_BYTES(Message, blob, 1),
+	SCHEMA_OBJECT(Message, part, &part_schema),
+	SCHEMA_LIST(Message, parts, &part_schema, 0),
 	SCHEMA_VARIANT(Message, body, shape, bodies),
 };
 static SCHEMA_DEFINE(message_schema, "message", Message, message_fields);
@@ -77,17 +81,16 @@ static void encode(const Message *message, Buffer *buffer)
 static void the_layout_is_what_the_header_says(void **state)
 {
 	static const uint8_t expected[] = {
-		0, 0, 0, 0, 0, 0, 1, 2, /* number */
-		1,			/* flag */
-		2,			/* shape */
-		0, 0, 0, 4, 'v', 'm', '-', '1',
-		1, 2, 3,		   /* id */
-		0, 0, 0, 2, 0xff, 0xfe,	   /* blob */
-		0, 0, 0, 0, 0, 0, 1, 0x2c, 0, 0, 0, 3, 'a', ' ', 'b', /* part */
-		0, 0, 0, 2,		   /* parts */
-		0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0,
-		0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 7, '1', '2', '3', '4', '5', '6', '7',
-		0, 0, 0, 1, 7,		   /* body */
+		0, 0, 0, 0, 0,	  0,	1,   2,					      /* number */
+		1,								      /* flag */
+		2,								      /* shape */
+		0, 0, 0, 4, 'v',  'm',	'-', '1',  1,	2,   3,			      /* id */
+		0, 0, 0, 2, 0xff, 0xfe,						      /* blob */
+		0, 0, 0, 0, 0,	  0,	1,   0x2c, 0,	0,   0,	  3,   'a', ' ', 'b', /* part */
+		0, 0, 0, 2,							      /* parts */
+		0, 0, 0, 0, 0,	  0,	0,   1,	   0,	0,   0,	  0,   0,   0,	 0,   0, 0, 0, 0,
+		2, 0, 0, 0, 7,	  '1',	'2', '3',  '4', '5', '6', '7', 0,   0,	 0,   1, 7, /* body
+											     */
 	};
 	AUTO_BUFFER Buffer buffer = BUFFER_INIT(1000);
 	Message message;
@@ -113,7 +116,8 @@ static void each_shape_comes_back(void **state)
 		encode(&message, &buffer);
 		/* What was there before must not shine through. */
 		memset(&again, 0xaa, sizeof(again));
-		assert_works(binary_decode(&message_schema, buffer.data, buffer.used, &again, &err), &err);
+		assert_works(binary_decode(&message_schema, buffer.data, buffer.used, &again, &err),
+			     &err);
 		assert_int_equal(again.number, 258);
 		assert_true(again.flag);
 		assert_int_equal(again.shape, shapes[i]);
@@ -143,8 +147,8 @@ static void what_breaks_its_schema_is_not_encoded(void **state)
 		     "message: number is 0, outside 1..1000", &err);
 	fill(&message, SHAPE_PART);
 	message.shape = SHAPE_NONE;
-	assert_fails(binary_encode(&message_schema, &message, &buffer, &err), ERROR_PEER, "shape is 1",
-		     &err);
+	assert_fails(binary_encode(&message_schema, &message, &buffer, &err), ERROR_PEER,
+		     "shape is 1", &err);
 	assert_int_equal(buffer.used, 0);
 }
 
@@ -156,8 +160,8 @@ static void what_does_not_fit_is_refused(void **state)
 
 	(void)state;
 	fill(&message, SHAPE_PART);
-	assert_fails(binary_encode(&message_schema, &message, &buffer, &err), ERROR_LIMIT, "fit in 20",
-		     &err);
+	assert_fails(binary_encode(&message_schema, &message, &buffer, &err), ERROR_LIMIT,
+		     "fit in 20", &err);
 }
 
 typedef struct BadByte {
@@ -171,17 +175,17 @@ static void values_out_of_bounds_are_refused(void **state)
 	static const BadByte cases[] = {
 		{ 0, 0x80, "number is 9223372036854776066" },
 		{ 6, 0xff, "number is 65282" },
-		{ 8, 2, "malformed after 9" },		  /* a bool of 2 */
-		{ 9, 1, "malformed" },			  /* no variant 1 */
+		{ 8, 2, "malformed after 9" }, /* a bool of 2 */
+		{ 9, 1, "malformed" },	       /* no variant 1 */
 		{ 9, 3, "malformed" },
-		{ 13, 8, "malformed after 14" },	  /* text of 8 where 7 fit */
-		{ 10, 0x80, "malformed after 14" },	  /* text of 2 GiB */
-		{ 14, 0, "malformed" },			  /* NUL inside a text */
+		{ 13, 8, "malformed after 14" },    /* text of 8 where 7 fit */
+		{ 10, 0x80, "malformed after 14" }, /* text of 2 GiB */
+		{ 14, 0, "malformed" },		    /* NUL inside a text */
 		{ 14, '-', "name \"-m-1\" is malformed" },
 		{ 14, '\n', "malformed" },
-		{ 24, 7, "malformed" },			  /* bytes: 7 where 6 fit */
+		{ 24, 7, "malformed" }, /* bytes: 7 where 6 fit */
 		{ 24, 0, "malformed" },
-		{ 45, 4, "malformed" },			  /* list: 4 where 3 fit */
+		{ 45, 4, "malformed" }, /* list: 4 where 3 fit */
 	};
 	AUTO_BUFFER Buffer buffer = BUFFER_INIT(1000);
 	Message message;
@@ -194,11 +198,13 @@ static void values_out_of_bounds_are_refused(void **state)
 		uint8_t saved = buffer.data[cases[i].offset];
 
 		buffer.data[cases[i].offset] = cases[i].value;
-		assert_fails(binary_decode(&message_schema, buffer.data, buffer.used, &message, &err),
-			     ERROR_PEER, cases[i].part, &err);
+		assert_fails(
+			binary_decode(&message_schema, buffer.data, buffer.used, &message, &err),
+			ERROR_PEER, cases[i].part, &err);
 		buffer.data[cases[i].offset] = saved;
 	}
-	assert_works(binary_decode(&message_schema, buffer.data, buffer.used, &message, &err), &err);
+	assert_works(binary_decode(&message_schema, buffer.data, buffer.used, &message, &err),
+		     &err);
 }
 
 static void judge(void *context, Mutation mutation, const uint8_t *data, size_t size)

@@ -172,7 +172,8 @@ static void untimely_messages_break_the_link(void **state)
 	Fixture *f = *state;
 	Text text = { "hello" };
 
-	assert_works(ipc_send(f->far, TYPE_TEXT, 0, &text_schema, &text, NULL, 0, &f->err), &f->err);
+	assert_works(ipc_send(f->far, TYPE_TEXT, 0, &text_schema, &text, NULL, 0, &f->err),
+		     &f->err);
 	expect_broken(f, "message text is not permitted in state 0");
 }
 
@@ -350,8 +351,8 @@ static void a_closed_peer_is_told(void **state)
 	ipc_link_free(f->far);
 	f->far = NULL;
 	expect_message(f, TYPE_START, &message);
-	assert_fails(ipc_send(f->near, TYPE_START, 0, NULL, NULL, NULL, 0, &f->err), ERROR_UNAVAILABLE,
-		     "Broken pipe", &f->err);
+	assert_fails(ipc_send(f->near, TYPE_START, 0, NULL, NULL, NULL, 0, &f->err),
+		     ERROR_UNAVAILABLE, "Broken pipe", &f->err);
 	assert_int_equal(ipc_receive(f->near, &message, &f->err), IPC_CLOSED);
 }
 
@@ -428,7 +429,8 @@ static void a_descriptor_goes_over_a_stream(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	assert_works(ipc_send_fd(pair[0], 0, &err), &err);
 	assert_int_equal(recv(pair[1], &byte, 1, 0), 1);
-	assert_fails(ipc_send_fd(pair[0], -1, &err), ERROR_UNAVAILABLE, "Bad file descriptor", &err);
+	assert_fails(ipc_send_fd(pair[0], -1, &err), ERROR_UNAVAILABLE, "Bad file descriptor",
+		     &err);
 	close(pair[0]);
 	close(pair[1]);
 }

@@ -77,7 +77,7 @@ int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
 	Error err = ERROR_INIT;
-	IpcLink *link = ipc_link_new(ROLE_LINK_FD, mover_rules, &err);
+	AUTO_IPC_LINK IpcLink *link = ipc_link_new(ROLE_LINK_FD, mover_rules, &err);
 
 	if (!link || !strcmp(what, "exit"))
 		return 3;
@@ -85,13 +85,12 @@ int main(int argc, char **argv)
 		raise(SIGABRT);
 	if (!strcmp(what, "inspect"))
 		inspect(link);
-	if (!ipc_send(link, !strcmp(what, "wrong") ? MOVER_PROVEN : ROLE_READY, 5, NULL, NULL, NULL, 0,
-		      &err))
+	if (!ipc_send(link, !strcmp(what, "wrong") ? MOVER_PROVEN : ROLE_READY, 5, NULL, NULL, NULL,
+		      0, &err))
 		return 4;
 	if (!strcmp(what, "hang"))
 		for (;;)
 			pause();
 	wait_for_the_engine(link);
-	ipc_link_free(link);
 	return 0;
 }

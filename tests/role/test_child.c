@@ -93,8 +93,9 @@ static void start(Fixture *f, const char *what, const int *fds, size_t fds_count
 {
 	static const ChildEvents events = { on_message, on_gone };
 	const char *args[] = { what, NULL };
-	ChildSpec spec = { .path = f->path, .args = args, .fds_count = fds_count,
-			   .rules = engine_mover_rules };
+	ChildSpec spec = {
+		.path = f->path, .args = args, .fds_count = fds_count, .rules = engine_mover_rules
+	};
 
 	for (size_t i = 0; i < fds_count; i++)
 		spec.fds[i] = fds[i];
@@ -167,7 +168,8 @@ static void a_child_that_exits_is_told_with_its_status(void **state)
 	start(f, "exit", NULL, 0);
 	run(f);
 	assert_int_equal(f->gone, 1);
-	assert_non_null(strstr(f->cause.text, "example_child: exit status 3: "));
+	support_check_error(&f->cause, ERROR_INTERNAL, "example_child: exit status 3: ", __FILE__,
+			    __LINE__);
 }
 
 static void a_child_that_dies_is_told_with_its_signal(void **state)
@@ -247,7 +249,8 @@ static void a_program_that_cannot_be_run_is_an_error(void **state)
 	ChildSpec spec = { .path = "/nonexistent/child", .rules = engine_mover_rules };
 
 	assert_null(child_new(f->base, &spec, &events, f, &f->err));
-	support_check_error(&f->err, ERROR_CONFIG, "cannot run /nonexistent/child", __FILE__, __LINE__);
+	support_check_error(&f->err, ERROR_CONFIG, "cannot run /nonexistent/child", __FILE__,
+			    __LINE__);
 	spec.path = "/etc/passwd";
 	f->err = ERROR_INIT;
 	assert_null(child_new(f->base, &spec, &events, f, &f->err));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The rule tables as data: what would be wrong in one is found here, not by a child that is killed. */
+/* The rule tables as data: what would be wrong in one is found here, not by a child that is killed.
+ */
 #include "tests/support/support.h"
 
 #include <string.h>
@@ -43,7 +44,8 @@ static void nothing_leaves_a_child_before_it_is_ready(void **state)
 		for (const IpcRule *rule = from_children[i]; rule->type; rule++) {
 			bool early = rule->states & IPC_IN(ROLE_STARTING);
 
-			assert_int_equal(early, rule->type == ROLE_READY || rule->type == ROLE_FAILED ||
+			assert_int_equal(early, rule->type == ROLE_READY ||
+							rule->type == ROLE_FAILED ||
 							rule->type == NOTARY_IDENTITY);
 			if (rule->type == ROLE_READY)
 				assert_int_equal(rule->states, IPC_IN(ROLE_STARTING));
@@ -99,7 +101,8 @@ static void the_largest_message_of_each_type_fits(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
 		for (const IpcRule *rule = tables[i]; rule->type; rule++)
-			if (rule->schema && IPC_HEADER_BYTES + largest(rule->schema) > LIMIT_IPC_MESSAGE)
+			if (rule->schema &&
+			    IPC_HEADER_BYTES + largest(rule->schema) > LIMIT_IPC_MESSAGE)
 				fail_msg("%s: up to %zu bytes", rule->name, largest(rule->schema));
 }
 
@@ -116,7 +119,8 @@ static void members_lie_inside_their_structs(void **state)
 				if (field->kind == FIELD_VARIANT)
 					for (size_t v = 0; v < field->n_words; v++)
 						assert_true(!field->variants[v] ||
-							    field->offset + field->variants[v]->struct_size <=
+							    field->offset + field->variants[v]
+										    ->struct_size <=
 								    rule->schema->struct_size);
 			}
 }

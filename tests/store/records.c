@@ -28,8 +28,12 @@ void sample_migration(uint8_t number, MigrationRecord *ret_migration)
 {
 	MigrationRecord *m = ret_migration;
 
-	*m = (MigrationRecord){ .role = MIGRATION_SOURCE, .phase = PHASE_TRANSFER, .epoch = number,
-				.peer_port = 7468, .channels = 3, .created_s = 1700000000 };
+	*m = (MigrationRecord){ .role = MIGRATION_SOURCE,
+				.phase = PHASE_TRANSFER,
+				.epoch = number,
+				.peer_port = 7468,
+				.channels = 3,
+				.created_s = 1700000000 };
 	memset(m->id, number, sizeof(m->id));
 	SET(m->vm, "vm1");
 	SET(m->uuid, "3c1f7b52-0f64-4d0e-9d6c-6d2f5a1b2c3d");

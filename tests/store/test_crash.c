@@ -120,7 +120,8 @@ static void restore(const Snapshot *s, size_t wal_size)
 	Error err = ERROR_INIT;
 
 	assert_works(file_replace(s->database, s->database_bytes.data, s->database_bytes.used, 0600,
-				  &err), &err);
+				  &err),
+		     &err);
 	assert_works(file_replace(s->wal, s->wal_bytes.data, wal_size, 0600, &err), &err);
 }
 
@@ -277,7 +278,8 @@ static bool fill_up(void *context)
 	err = ERROR_INIT;
 	if (write_round(store, (uint8_t)(round + 1), &err) || err.category != ERROR_IO)
 		return false;
-	if (!store_get(store, STORE_MIGRATIONS, migration_key, &record, &err) || record.epoch != round)
+	if (!store_get(store, STORE_MIGRATIONS, migration_key, &record, &err) ||
+	    record.epoch != round)
 		return false;
 	if (write(full->report, &round, 1) != 1)
 		return false;

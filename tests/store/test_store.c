@@ -131,8 +131,8 @@ static void delete_removes_once(void **state)
 		     "no \"a\" in hosts", &f->err);
 	assert_works(store_put(f->store, STORE_HOSTS, "a", &host, &f->err), &f->err);
 	assert_works(store_delete(f->store, STORE_HOSTS, "a", &f->err), &f->err);
-	assert_fails(store_get(f->store, STORE_HOSTS, "a", &host, &f->err), ERROR_NOT_FOUND, "hosts",
-		     &f->err);
+	assert_fails(store_get(f->store, STORE_HOSTS, "a", &host, &f->err), ERROR_NOT_FOUND,
+		     "hosts", &f->err);
 	assert_fails(store_delete(f->store, STORE_HOSTS, "a", &f->err), ERROR_NOT_FOUND, "hosts",
 		     &f->err);
 }
@@ -192,9 +192,14 @@ static void each_walks_in_order_of_insertion(void **state)
 
 static void rows_that_do_not_decode_are_errors(void **state)
 {
-	static const char *const bodies[] = { "", "{}", "{\"name\":\"a\"}", "null",
-					      "{\"name\":\"../x\",\"address\":\"1\",\"port\":1,\"id\":\"x\"}",
-					      "{\"name\":\"a\",\"address\":\"1\",\"port\":1,\"id\":\"x\",\"y\":1}" };
+	static const char *const bodies[] = {
+		"",
+		"{}",
+		"{\"name\":\"a\"}",
+		"null",
+		"{\"name\":\"../x\",\"address\":\"1\",\"port\":1,\"id\":\"x\"}",
+		"{\"name\":\"a\",\"address\":\"1\",\"port\":1,\"id\":\"x\",\"y\":1}"
+	};
 	Fixture *f = *state;
 
 	for (size_t i = 0; i < ARRAY_SIZE(bodies); i++) {
@@ -202,8 +207,8 @@ static void rows_that_do_not_decode_are_errors(void **state)
 		HostRecord host;
 		Walk walk = { "", 0 };
 
-		snprintf(sql, sizeof(sql), "INSERT OR REPLACE INTO hosts(key, body) VALUES('a', '%s')",
-			 bodies[i]);
+		snprintf(sql, sizeof(sql),
+			 "INSERT OR REPLACE INTO hosts(key, body) VALUES('a', '%s')", bodies[i]);
 		change_database(f, sql);
 		open_store(f);
 		assert_fails(store_get(f->store, STORE_HOSTS, "a", &host, &f->err), ERROR_IO,
@@ -316,7 +321,8 @@ static bool second_opener(void *context)
 	Error err = ERROR_INIT;
 	Store *store = store_open(context, &err);
 
-	return !store && err.category == ERROR_CONFLICT && strstr(err.text, "another process holds it");
+	return !store && err.category == ERROR_CONFLICT &&
+	       strstr(err.text, "another process holds it");
 }
 
 static void a_second_process_is_refused(void **state)

@@ -15,19 +15,19 @@
 #include "base/error.h"
 
 /* Asserts that a call failed with this category and that its text holds `part`. */
-#define assert_fails(call, expected, part, err)                     \
-	do {                                                        \
-		*(err) = ERROR_INIT;                                \
-		assert_false(call);                                 \
-		support_check_error((err), (expected), (part), __FILE__, __LINE__); \
+#define assert_fails(call, expected, part, err)                                                    \
+	do {                                                                                       \
+		*(err) = ERROR_INIT;                                                               \
+		assert_false(call);                                                                \
+		support_check_error((err), (expected), (part), __FILE__, __LINE__);                \
 	} while (0)
 
 /* Asserts that a call succeeded; its error text stands in the failure. */
-#define assert_works(call, err)                                                               \
-	do {                                                                                  \
-		*(err) = ERROR_INIT;                                                          \
-		if (!(call))                                                                  \
-			fail_msg("%s: %s: %s", #call, error_word((err)->category), (err)->text); \
+#define assert_works(call, err)                                                                    \
+	do {                                                                                       \
+		*(err) = ERROR_INIT;                                                               \
+		if (!(call))                                                                       \
+			fail_msg("%s: %s: %s", #call, error_word((err)->category), (err)->text);   \
 	} while (0)
 
 void support_check_error(const Error *err, ErrorCategory category, const char *part,

@@ -88,7 +88,10 @@ void sample_statement(StatementKind kind, Statement *ret_statement)
 {
 	Statement *s = ret_statement;
 
-	*s = (Statement){ .kind = kind, .version = 0, .epoch = 7, .issued_s = 1700000000,
+	*s = (Statement){ .kind = kind,
+			  .version = 0,
+			  .epoch = 7,
+			  .issued_s = 1700000000,
 			  .expires_s = 1700000300 };
 	memset(s->id, 0xa0 + (int)kind, sizeof(s->id));
 	memset(s->migration, 0xb1, sizeof(s->migration));

@@ -32,8 +32,13 @@ static const Field thing_fields[] = {
 	SCHEMA_BOOL(Thing, flag),
 	SCHEMA_ENUM(Thing, colour, colour_words),
 	SCHEMA_TEXT(Thing, name, TEXT_NAME, 1),
-	{ .name = "note", .kind = FIELD_TEXT, .optional = true, .offset = offsetof(Thing, note),
-	  .size = 16, .min = 1, .text_class = TEXT_PRINTABLE },
+	{ .name = "note",
+	  .kind = FIELD_TEXT,
+	  .optional = true,
+	  .offset = offsetof(Thing, note),
+	  .size = 16,
+	  .min = 1,
+	  .text_class = TEXT_PRINTABLE },
 	SCHEMA_HEX(Thing, id),
 	SCHEMA_BYTES(Thing, blob, 1),
 	SCHEMA_OBJECT(Thing, item, &item_schema),
@@ -174,7 +179,8 @@ static void edits_out_of_bounds_are_refused(void **state)
 		{ "{\"number\":5}", "{\"number\":5,\"x\":1}", "item: unknown member \"x\"" },
 		{ "[{\"number\":0}", "{\"a\":0", "not JSON" },
 		{ "[{\"number\":0}", "[0", "items[0]: item is not an object" },
-		{ "[{\"number\":0},", "[{\"number\":0},{\"number\":0},", "items has 3 entries, more than 2" },
+		{ "[{\"number\":0},", "[{\"number\":0},{\"number\":0},",
+		  "items has 3 entries, more than 2" },
 		{ "\"items\":[{\"number\":0},{\"number\":9223372036854775807}]", "\"items\":{}",
 		  "items is not a list" },
 		{ "\"flag\":true,", "", "flag is missing" },
@@ -211,9 +217,11 @@ static void what_is_no_object_is_refused(void **state)
 		Thing thing;
 		Error err = ERROR_INIT;
 
-		assert_fails(decode(texts[i], strlen(texts[i]), &thing, &err), ERROR_PEER, "", &err);
-		assert_fails(json_decode_plain(&thing_schema, texts[i], strlen(texts[i]), &thing, &err),
-			     ERROR_PEER, "", &err);
+		assert_fails(decode(texts[i], strlen(texts[i]), &thing, &err), ERROR_PEER, "",
+			     &err);
+		assert_fails(
+			json_decode_plain(&thing_schema, texts[i], strlen(texts[i]), &thing, &err),
+			ERROR_PEER, "", &err);
 	}
 }
 
@@ -256,7 +264,8 @@ static void plain_objects_have_no_tag(void **state)
 	item.number = 0;
 	assert_works(json_decode_plain(&item_schema, buffer.data, 13, &item, &err), &err);
 	assert_int_equal(item.number, 12);
-	assert_fails(json_decode_plain(&item_schema, "{\"number\":1,\"kind\":\"item\"}", 26, &item, &err),
+	assert_fails(json_decode_plain(&item_schema, "{\"number\":1,\"kind\":\"item\"}", 26, &item,
+				       &err),
 		     ERROR_PEER, "item: unknown member \"kind\"", &err);
 }
 
@@ -271,8 +280,8 @@ static void what_breaks_its_schema_is_not_encoded(void **state)
 	assert_works(json_encode(&family, 0, &thing, &buffer, &err), &err);
 	assert_fails(json_encode(&family, 0, &thing, &small, &err), ERROR_LIMIT, "20 bytes", &err);
 	thing.colour = COLOUR_HOLE;
-	assert_fails(json_encode(&family, 0, &thing, &buffer, &err), ERROR_PEER, "thing: colour is 1",
-		     &err);
+	assert_fails(json_encode(&family, 0, &thing, &buffer, &err), ERROR_PEER,
+		     "thing: colour is 1", &err);
 }
 
 static void judge(void *context, Mutation mutation, const uint8_t *data, size_t size)

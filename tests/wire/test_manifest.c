@@ -6,10 +6,10 @@
 
 #include "tests/wire/samples.h"
 
-#define SET(member, text)                                       \
-	do {                                                    \
-		static_assert(sizeof(text) <= sizeof(member), ""); \
-		memcpy(member, text, sizeof(text));             \
+#define SET(member, text)                                                                          \
+	do {                                                                                       \
+		static_assert(sizeof(text) <= sizeof(member), "");                                 \
+		memcpy(member, text, sizeof(text));                                                \
 	} while (0)
 
 static void expect_bad(const Manifest *manifest, const char *part)
@@ -58,8 +58,9 @@ static void machine_types_in_pairs(void **state)
 {
 	static const char *const fine[] = { "pc-q35-10.0", "pc-q35-7.2", "pc-i440fx-10.0" };
 	static const char *const wrong[] = {
-		"q35", "pc", "pc-q35", "pc-q35-", "pc-q35-10", "pc-q35-10.", "pc-q35-.0", "pc-q35-10.0.1",
-		"pc-q35-10.0x", "pc-q35-x.0", "microvm", "none", "xpc-q35-10.0", "PC-q35-10.0",
+		"q35",	      "pc",	   "pc-q35",	    "pc-q35-",	    "pc-q35-10",
+		"pc-q35-10.", "pc-q35-.0", "pc-q35-10.0.1", "pc-q35-10.0x", "pc-q35-x.0",
+		"microvm",    "none",	   "xpc-q35-10.0",  "PC-q35-10.0",
 	};
 	Manifest manifest;
 
@@ -94,9 +95,10 @@ static void memory_in_pairs(void **state)
 static void what_could_become_an_option_is_refused(void **state)
 {
 	static const char *const wrong[] = {
-		"",	 "../x", "a/b",	    "/etc/passwd", "a,readonly=off", "json:{}", "-drive",
-		".x",	 "a b",	 "a=b",	    "a\nb",	   "a:b",	     "a;b",	"a\"b",
-		"a%s",	 "a\\b", "nbd:a:1", "\x7f",	   "$(x)",	     "a'b",
+		"",	   "../x",    "a/b",  "/etc/passwd", "a,readonly=off",
+		"json:{}", "-drive",  ".x",   "a b",	     "a=b",
+		"a\nb",	   "a:b",     "a;b",  "a\"b",	     "a%s",
+		"a\\b",	   "nbd:a:1", "\x7f", "$(x)",	     "a'b",
 	};
 	Manifest manifest;
 

@@ -16,8 +16,8 @@ static void encode(const PeerMessage *message, Buffer *frame)
 static bool decode_frame(const Buffer *frame, PeerMessage *message, Error *err)
 {
 	assert_true(frame->used >= PEER_FRAME_HEADER);
-	return peer_decode(frame->data + PEER_FRAME_HEADER, frame->used - PEER_FRAME_HEADER, message,
-			   err);
+	return peer_decode(frame->data + PEER_FRAME_HEADER, frame->used - PEER_FRAME_HEADER,
+			   message, err);
 }
 
 static void each_kind_comes_back(void **state)
@@ -97,8 +97,8 @@ static void one_byte_too_many_in_a_field_is_refused(void **state)
 	assert_true((size_t)used + DIGITS + 2 < sizeof(text));
 	memset(text + used, 'A', DIGITS);
 	memcpy(text + used + DIGITS, "\"}", 2);
-	assert_fails(peer_decode(text, (size_t)used + DIGITS + 2, &message, &err), ERROR_PEER, "crl",
-		     &err);
+	assert_fails(peer_decode(text, (size_t)used + DIGITS + 2, &message, &err), ERROR_PEER,
+		     "crl", &err);
 }
 
 static void oversize_is_refused_before_it_is_parsed(void **state)
@@ -131,7 +131,8 @@ static void messages_in_pairs(void **state)
 	static const BadText wrong[] = {
 		{ "{\"message\":\"ping\"}", "ping: stamp_us is missing" },
 		{ "{\"message\":\"ping\",\"stamp_us\":-1}", "ping: stamp_us is not" },
-		{ "{\"message\":\"ping\",\"stamp_us\":0,\"key\":\"00\"}", "unknown member \"key\"" },
+		{ "{\"message\":\"ping\",\"stamp_us\":0,\"key\":\"00\"}",
+		  "unknown member \"key\"" },
 		{ "{\"message\":\"Ping\",\"stamp_us\":0}", "message \"Ping\" is unknown" },
 		{ "{\"message\":\"ping\",\"message\":\"pong\",\"stamp_us\":0}", "not JSON" },
 		{ "{\"stamp_us\":0}", "member \"message\" is missing" },
@@ -139,11 +140,14 @@ static void messages_in_pairs(void **state)
 		{ "{\"message\":\"keyed\",\"migration\":\"b1\"}", "migration is not 32" },
 		{ "{\"message\":\"key\"," MIGRATION ",\"key\":\"0011\"}", "key: key is not 64" },
 		{ "{\"message\":\"state\"," MIGRATION ",\"state\":\"lost\"}", "state \"lost\"" },
-		{ "{\"message\":\"refuse\"," MIGRATION ",\"category\":\"a b\",\"text\":\"x\"}", "category" },
-		{ "{\"message\":\"refuse\"," MIGRATION ",\"category\":\"peer\",\"text\":\"a\\u001b[2J\"}",
+		{ "{\"message\":\"refuse\"," MIGRATION ",\"category\":\"a b\",\"text\":\"x\"}",
+		  "category" },
+		{ "{\"message\":\"refuse\"," MIGRATION
+		  ",\"category\":\"peer\",\"text\":\"a\\u001b[2J\"}",
 		  "text \"a\\x1b[2J\" is malformed" },
 		{ "{\"message\":\"hello\",\"version_min\":0,\"version_max\":1001,\"software\":\"x\","
-		  "\"crl\":\"\"}", "hello: version_max is 1001" },
+		  "\"crl\":\"\"}",
+		  "hello: version_max is 1001" },
 		{ "{\"message\":\"statement\"," MIGRATION ",\"statement\":\"offer\",\"cms\":\"\"}",
 		  "cms has 0 bytes" },
 	};
@@ -159,8 +163,8 @@ static void messages_in_pairs(void **state)
 		PeerMessage message;
 		Error err = ERROR_INIT;
 
-		assert_fails(peer_decode(wrong[i].text, strlen(wrong[i].text), &message, &err), ERROR_PEER,
-			     wrong[i].part, &err);
+		assert_fails(peer_decode(wrong[i].text, strlen(wrong[i].text), &message, &err),
+			     ERROR_PEER, wrong[i].part, &err);
 	}
 }
 
@@ -199,7 +203,8 @@ static void mutations_are_refused_or_in_bounds(void **state)
 
 		sample_peer((PeerKind)kind, &message);
 		encode(&message, &frame);
-		support_mutate(frame.data + PEER_FRAME_HEADER, frame.used - PEER_FRAME_HEADER, judge, NULL);
+		support_mutate(frame.data + PEER_FRAME_HEADER, frame.used - PEER_FRAME_HEADER,
+			       judge, NULL);
 	}
 }
 

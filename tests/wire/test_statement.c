@@ -128,8 +128,8 @@ static void offers_that_make_no_sense_are_refused(void **state)
 		sample_statement(STATEMENT_OFFER, &statement);
 		cases[i].spoil(&statement);
 		encode(&statement, &buffer);
-		assert_fails(statement_decode_json(buffer.data, buffer.used, &statement, &err), ERROR_PEER,
-			     cases[i].part, &err);
+		assert_fails(statement_decode_json(buffer.data, buffer.used, &statement, &err),
+			     ERROR_PEER, cases[i].part, &err);
 	}
 }
 
@@ -185,12 +185,12 @@ static void values_out_of_bounds_are_not_encoded(void **state)
 		     "offer: channels is 18, outside 1..17", &err);
 	sample_statement(STATEMENT_DECLINED, &statement);
 	statement.reason[0] = '\0';
-	assert_fails(statement_encode_json(&statement, &buffer, &err), ERROR_PEER, "declined: reason",
-		     &err);
+	assert_fails(statement_encode_json(&statement, &buffer, &err), ERROR_PEER,
+		     "declined: reason", &err);
 	sample_statement(STATEMENT_READY, &statement);
 	statement.epoch = 0;
-	assert_fails(statement_encode_json(&statement, &buffer, &err), ERROR_PEER, "ready: epoch is 0",
-		     &err);
+	assert_fails(statement_encode_json(&statement, &buffer, &err), ERROR_PEER,
+		     "ready: epoch is 0", &err);
 }
 
 static void judge(void *context, Mutation mutation, const uint8_t *data, size_t size)

@@ -12,7 +12,8 @@
 typedef enum DoctorOption { DOCTOR_QEMU, DOCTOR_KERNEL, DOCTOR_CONFIG } DoctorOption;
 const CliOption cmd_doctor_options[] = {
 	[DOCTOR_QEMU] = { "qemu", "PROGRAM", "the QEMU to examine, else qemu-system-x86_64" },
-	[DOCTOR_KERNEL] = { "kernel", "FILE", "a Linux kernel to boot as a trial of KVM, else this host's own" },
+	[DOCTOR_KERNEL] = { "kernel", "FILE",
+			    "a Linux kernel to boot as a trial of KVM, else this host's own" },
 	[DOCTOR_CONFIG] = { "config", "FILE", "the engine's configuration, else " SEALIFT_CONFIG },
 	{ NULL, NULL, NULL },
 };
@@ -70,7 +71,8 @@ static const char *own_kernel(char path[LIMIT_PATH])
 {
 	struct utsname name;
 
-	if (uname(&name) || snprintf(path, LIMIT_PATH, "/boot/vmlinuz-%s", name.release) >= LIMIT_PATH)
+	if (uname(&name) ||
+	    snprintf(path, LIMIT_PATH, "/boot/vmlinuz-%s", name.release) >= LIMIT_PATH)
 		return NULL;
 	return access(path, R_OK) ? NULL : path;
 }

@@ -135,7 +135,8 @@ static void check_huge_pages(Doctor *doctor)
 			   (unsigned long long)free_pages, (unsigned long long)total,
 			   (unsigned long long)size_kib);
 	else
-		doctor_say(doctor, "huge-pages", DOCTOR_NOTE, "none are reserved; ordinary pages serve");
+		doctor_say(doctor, "huge-pages", DOCTOR_NOTE,
+			   "none are reserved; ordinary pages serve");
 	choice = strchr(transparent, '[');
 	end = choice ? strchr(choice, ']') : NULL;
 	if (!end || !strncmp(choice, "[never", strlen("[never")))
