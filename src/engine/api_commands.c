@@ -189,6 +189,11 @@ static bool do_host_trust(Engine *engine, ApiRequest *request, json_t *arguments
 	if (!ok)
 		return false;
 	log_info(engine->log, "trusts domain=%s", domain->domain);
+	if (domain->crl_size)
+		return children_check_crl(engine, domain->domain, domain->crl, domain->crl_size, request,
+					  err);
+	engine_warn(engine, "domain %s has no CRL: every peer of it is refused until it is trusted with one",
+		    domain->domain);
 	api_return(request, NULL);
 	return true;
 }

@@ -10,7 +10,7 @@
 #include "crypto/spiffe.h"
 #include "engine/engine.h"
 
-enum { RESTART_SECONDS = 1 };
+enum { RESTART_SECONDS = 1, EXPIRY_WARNING_S = 86400 };
 
 /* --- requests --- */
 
@@ -86,31 +86,89 @@ void children_distrust(Engine *engine, const char *domain)
 		log_warning(engine->log, "distrust of %s waits for a restart of gate and notary", domain);
 }
 
-void children_take_crl(Engine *engine, const RoleCrl *crl, uint64_t next_update_s)
+/* The notary found it valid: the store keeps it, and everybody gets it if it is newer. */
+static void take_crl(Engine *engine, const RoleCrl *crl, const NotaryCrl *answer)
 {
-	DomainRecord *domain = calloc(1, sizeof(*domain));
+	AUTO_FREE DomainRecord *domain = calloc(1, sizeof(*domain));
 	Error err = ERROR_INIT;
 
-	if (!domain)
+	if (!domain || !store_get(engine->store, STORE_DOMAINS, crl->domain, domain, &err))
 		return;
-	if (!store_get(engine->store, STORE_DOMAINS, crl->domain, domain, &err)) {
-		free(domain);
+	if (domain->crl_next_update_s == answer->next_update_s && !answer->newer)
 		return;
-	}
 	memcpy(domain->crl, crl->crl, crl->crl_size);
 	domain->crl_size = crl->crl_size;
-	domain->crl_next_update_s = next_update_s;
+	domain->crl_next_update_s = answer->next_update_s;
 	if (!store_put(engine->store, STORE_DOMAINS, crl->domain, domain, &err) ||
-	    !send_both(engine, ROLE_CRL, &role_crl_schema, crl, &err))
+	    (answer->newer && !send_both(engine, ROLE_CRL, &role_crl_schema, crl, &err)))
 		log_warning(engine->log, "CRL of %s: %s", crl->domain, err.text);
-	else
+	else if (answer->newer)
 		log_info(engine->log, "newer CRL domain=%s", crl->domain);
-	free(domain);
+}
+
+bool children_check_crl(Engine *engine, const char *domain, const void *crl, size_t size,
+			ApiRequest *api, Error *err)
+{
+	Request *request = engine->verifier ? request_new(engine, NULL) : NULL;
+
+	if (!request)
+		return error_set(err, ERROR_UNAVAILABLE, "the notary is being restarted");
+	request->crl = calloc(1, sizeof(*request->crl));
+	if (!request->crl) {
+		request_free(request);
+		return error_set(err, ERROR_INTERNAL, "no memory for a CRL");
+	}
+	snprintf(request->crl->domain, sizeof(request->crl->domain), "%s", domain);
+	memcpy(request->crl->crl, crl, size);
+	request->crl->crl_size = size;
+	if (!child_send(engine->verifier, NOTARY_CHECK_CRL, request->number, &role_crl_schema,
+			request->crl, NULL, 0, err)) {
+		request_free(request);
+		return false;
+	}
+	request->api = api;
+	return true;
 }
 
 static bool send_stored_trust(void *context, const void *object, Error *err)
 {
 	return children_trust(context, object, err);
+}
+
+/* Tells when each CRL goes stale; one that is unfit is said here, not when a peer comes. */
+static bool check_stored_crl(void *context, const void *object, Error *err)
+{
+	const DomainRecord *domain = object;
+
+	return !domain->crl_size ||
+	       children_check_crl(context, domain->domain, domain->crl, domain->crl_size, NULL, err);
+}
+
+static bool warn_of_domain(void *context, const void *object, Error *err)
+{
+	const DomainRecord *domain = object;
+	int64_t left_s = (int64_t)domain->crl_next_update_s - clock_wall_s(&clock_system);
+
+	(void)err;
+	if (!domain->crl_size)
+		engine_warn(context, "domain %s has no CRL: every peer of it is refused", domain->domain);
+	else if (domain->crl_next_update_s && left_s < EXPIRY_WARNING_S)
+		engine_warn(context, "CRL of %s %s %lld minutes%s", domain->domain,
+			    left_s > 0 ? "goes stale in" : "is stale since",
+			    (long long)(left_s > 0 ? left_s : -left_s) / 60,
+			    left_s > 0 ? "" : ": its hosts are refused");
+	return true;
+}
+
+void children_warn_of_expiry(Engine *engine)
+{
+	int64_t left_s = (int64_t)engine->certificate_not_after_s - clock_wall_s(&clock_system);
+	Error err = ERROR_INIT;
+
+	if (engine->certificate_not_after_s && left_s < 7 * EXPIRY_WARNING_S)
+		engine_warn(engine, "our certificate %s", left_s > 0 ? "expires within a week" : "has expired");
+	if (!store_each(engine->store, STORE_DOMAINS, warn_of_domain, engine, &err))
+		log_warning(engine->log, "%s", err.text);
 }
 
 /* --- start --- */
@@ -136,7 +194,8 @@ static void ready(Engine *engine)
 	if (!engine->gate_ready || !engine->signer_ready || !engine->verifier_ready || engine->serving)
 		return;
 	/* Domains may have come to the store while a child was away. */
-	if (!store_each(engine->store, STORE_DOMAINS, send_stored_trust, engine, &err))
+	if (!store_each(engine->store, STORE_DOMAINS, send_stored_trust, engine, &err) ||
+	    !store_each(engine->store, STORE_DOMAINS, check_stored_crl, engine, &err))
 		log_error(engine->log, "trust: %s", err.text);
 	engine->serving = true;
 	engine_on_children_ready(engine);
@@ -175,24 +234,40 @@ static void on_crl_checked(Engine *engine, uint64_t number, const NotaryCrl *ans
 
 	if (!request)
 		return;
-	if (answer->newer && request->crl)
-		children_take_crl(engine, request->crl, answer->next_update_s);
+	if (request->crl)
+		take_crl(engine, request->crl, answer);
+	if (request->api)
+		api_return(TAKE_PTR(request->api), NULL);
 	request_free(request);
+}
+
+/* What a person just asked us to trust and the notary finds unfit is not kept. */
+static void refuse_trust(Engine *engine, Request *request, const Error *cause)
+{
+	Error ignored = ERROR_INIT;
+
+	if (!store_delete(engine->store, STORE_DOMAINS, request->crl->domain, &ignored))
+		log_warning(engine->log, "trust: %s", ignored.text);
+	children_distrust(engine, request->crl->domain);
+	api_fail(TAKE_PTR(request->api), cause);
 }
 
 static void on_notary_failed(Engine *engine, IpcMessage *message)
 {
 	const RoleFailure *failure = message->payload;
 	Request *request = request_find(engine, message->subject);
-	Job *job = job_of_request(engine, message->subject);
+	Job *job;
 	Error err = ERROR_INIT;
 
 	error_set(&err, (ErrorCategory)failure->category, "%s", failure->text);
+	if (request && request->api)
+		refuse_trust(engine, request, &err);
+	else if (!request || request->crl)
+		log_warning(engine->log, "notary: %s", err.text);
+	job = job_of_request(engine, message->subject);
 	if (job) {
 		migration_on_notary_failed(job->migration, &err);
 		job_settle(job);
-	} else if (request || !message->subject) {
-		log_warning(engine->log, "notary: %s", err.text);
 	}
 }
 
@@ -239,6 +314,8 @@ static void fail_requests(Engine *engine, const Error *cause)
 	while ((request = LIST_FIRST(&engine->requests))) {
 		Job *job = request->channel ? NULL : job_find(engine, request->job);
 
+		if (request->api)
+			api_fail(TAKE_PTR(request->api), cause);
 		request_free(request);
 		if (!job)
 			continue;

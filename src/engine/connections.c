@@ -109,29 +109,12 @@ static bool send_hello(Engine *engine, Connection *connection, Error *err)
 
 static void check_peer_crl(Engine *engine, const Connection *connection, const PeerMessage *hello)
 {
-	Request *request;
+	char domain[LIMIT_DOMAIN];
 	Error err = ERROR_INIT;
-	const char *domain = connection->peer_id + strlen("spiffe://");
-	const char *slash = strchr(domain, '/');
 
-	if (!hello->crl_size || !engine->verifier || !slash)
-		return;
-	request = request_new(engine, NULL);
-	if (!request)
-		return;
-	request->crl = calloc(1, sizeof(*request->crl));
-	if (!request->crl) {
-		request_free(request);
-		return;
-	}
-	snprintf(request->crl->domain, sizeof(request->crl->domain), "%.*s", (int)(slash - domain), domain);
-	memcpy(request->crl->crl, hello->crl, hello->crl_size);
-	request->crl->crl_size = hello->crl_size;
-	if (!child_send(engine->verifier, NOTARY_CHECK_CRL, request->number, &role_crl_schema,
-			request->crl, NULL, 0, &err)) {
-		log_warning(engine->log, "notary: %s", err.text);
-		request_free(request);
-	}
+	if (hello->crl_size && !children_check_crl(engine, peer_domain(connection->peer_id, domain),
+						   hello->crl, hello->crl_size, NULL, &err))
+		log_warning(engine->log, "CRL of %s: %s", connection->peer_id, err.text);
 }
 
 static void on_hello(Engine *engine, Connection *connection, const PeerMessage *hello)

@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "crypto/aead.h"
 
-enum { PING_SECONDS = 2, MEASURE_MS = 20, MEASURE_BYTES = 256 * 1024 };
+enum { PING_SECONDS = 2, EXPIRY_SECONDS = 3600, MEASURE_MS = 20, MEASURE_BYTES = 256 * 1024 };
 
 static const int handled_signals[] = { SIGTERM, SIGINT };
 
@@ -112,9 +112,16 @@ static void on_ping(evutil_socket_t fd, short what, void *context)
 	connections_ping(context);
 }
 
+static void on_expiry(evutil_socket_t fd, short what, void *context)
+{
+	(void)fd;
+	(void)what;
+	children_warn_of_expiry(context);
+}
+
 static bool add_events(Engine *engine, Error *err)
 {
-	const struct timeval interval = { .tv_sec = PING_SECONDS };
+	const struct timeval interval = { .tv_sec = PING_SECONDS }, hourly = { .tv_sec = EXPIRY_SECONDS };
 
 	for (size_t i = 0; i < ARRAY_SIZE(handled_signals); i++) {
 		engine->signals[i] = evsignal_new(engine->base, handled_signals[i], on_signal, engine);
@@ -122,7 +129,9 @@ static bool add_events(Engine *engine, Error *err)
 			return error_set(err, ERROR_INTERNAL, "no memory for signals");
 	}
 	engine->ping = event_new(engine->base, -1, EV_PERSIST, on_ping, engine);
-	return (engine->ping && !event_add(engine->ping, &interval)) ||
+	engine->expiry = event_new(engine->base, -1, EV_PERSIST, on_expiry, engine);
+	return (engine->ping && !event_add(engine->ping, &interval) && engine->expiry &&
+		!event_add(engine->expiry, &hourly)) ||
 	       error_set(err, ERROR_INTERNAL, "no memory for timers");
 }
 
@@ -201,6 +210,7 @@ void engine_on_children_ready(Engine *engine)
 	if (engine->recovered)
 		return;
 	engine->recovered = true;
+	children_warn_of_expiry(engine);
 	if (!recovery_run(engine, &err))
 		log_error(engine->log, "recovery: %s", err.text);
 }
@@ -236,6 +246,8 @@ void engine_free(Engine *engine)
 			event_free(engine->signals[i]);
 	if (engine->ping)
 		event_free(engine->ping);
+	if (engine->expiry)
+		event_free(engine->expiry);
 	store_close(engine->store);
 	cleanup_fd(&engine->listen_fd);
 	boot_files_free(engine->config.resources.boot_files);

@@ -8,6 +8,7 @@
  *	connections.c  control connections: hello, routing to migrations
  *	jobs.c         one migration's timers, mover, sockets
  *	ports.c        the table through which a migration acts
+ *	hypervisor.c   its part about the hypervisor
  *	vms.c          VMs of this host
  *	recovery.c     what was under way before a restart
  *	api.c          the local API: clients, lines, replies, events
@@ -78,8 +79,8 @@ typedef struct Request {
 	uint64_t number;
 	uint64_t job; /* serial; 0: not a job's */
 	uint64_t channel;
-	char domain[LIMIT_DOMAIN]; /* of a CRL being checked */
-	RoleCrl *crl;
+	RoleCrl *crl;	 /* being checked */
+	ApiRequest *api; /* who waits for the outcome of that */
 } Request;
 
 typedef struct ApiClient ApiClient;
@@ -96,7 +97,7 @@ struct Engine {
 	int listen_fd;
 	Child *gate, *signer, *verifier;
 	bool gate_ready, signer_ready, verifier_ready, serving;
-	struct event *restart, *ping;
+	struct event *restart, *ping, *expiry;
 	struct event *signals[3];
 	bool stopping;
 	bool recovered; /* recovery runs once, not at each restart of a child */
@@ -126,11 +127,14 @@ void children_stop(Engine *engine);
 /* Tells gate and verifier about a domain's roots and CRL. */
 MUST_CHECK bool children_trust(Engine *engine, const DomainRecord *domain, Error *err);
 void children_distrust(Engine *engine, const char *domain);
+/* Has the notary look at a CRL; taken if it is newer, answered to `api` unless NULL. */
+MUST_CHECK bool children_check_crl(Engine *engine, const char *domain, const void *crl, size_t size,
+				   ApiRequest *api, Error *err);
+/* Warns of CRLs and of our own certificate that are about to expire. */
+void children_warn_of_expiry(Engine *engine);
 Request *request_new(Engine *engine, Job *job);
 Request *request_find(Engine *engine, uint64_t number);
 void request_free(Request *request);
-/* A peer or notary said that this CRL is newer and valid: everybody gets it, the store too. */
-void children_take_crl(Engine *engine, const RoleCrl *crl, uint64_t next_update_s);
 
 /* --- connections.c --- */
 void connections_on_gate_message(Engine *engine, IpcMessage *message);
@@ -158,9 +162,15 @@ void job_progress(Job *job, bool on);
 
 /* --- ports.c --- */
 void ports_init(Engine *engine);
+/* DOMAIN of spiffe://DOMAIN/..., written to and returned as `domain`. */
+const char *peer_domain(const char *spiffe_id, char domain[LIMIT_DOMAIN]);
+
+/* --- hypervisor.c --- */
+extern const VmmEvents vm_events;
+void hypervisor_operate(void *engine, Migration *m, HvOperation operation);
+void hypervisor_query(void *engine, Migration *m);
 
 /* --- vms.c --- */
-extern const VmmEvents vm_events;
 Vm *vm_find(Engine *engine, const char *name_or_uuid);
 Vm *vm_add(Engine *engine, const VmRecord *record, Error *err);
 MUST_CHECK bool vm_save(Vm *vm, Error *err);

@@ -172,8 +172,14 @@ static void on_settle(evutil_socket_t fd, short what, void *context)
 /* From the loop, not here: the caller may stand inside an event of this very job. */
 void job_settle(Job *job)
 {
+	MigrationState state = migration_record(job->migration)->state;
 	Settle *settle;
 
+	/* Decided: what is left is words owed to the peer, and the VM is free to move again. */
+	if (state != MIGRATION_ACTIVE && state != MIGRATION_STUCK && job->vm) {
+		job->vm->job = NULL;
+		job->vm = NULL;
+	}
 	if (!migration_ended(job->migration))
 		return;
 	settle = calloc(1, sizeof(*settle));

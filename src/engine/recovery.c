@@ -89,8 +89,8 @@ static bool recover_one(Engine *engine, const MigrationRecord *record, Error *er
 	Migration *migration;
 	Job *job;
 
-	/* The same VM may have moved on since: then this one is only about words owed. */
-	if (vm && vm->job)
+	/* Decided already: only words are owed to the peer, the VM is not touched any more. */
+	if ((record->state != MIGRATION_ACTIVE && record->state != MIGRATION_STUCK) || (vm && vm->job))
 		vm = NULL;
 	migration = migration_new_recovered(&engine->ports, record, vm ? &vm->record : NULL, err);
 	job = migration ? job_new(engine, migration, vm) : NULL;

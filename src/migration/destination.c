@@ -97,7 +97,7 @@ static void accept_if_reserved(Migration *m)
 	m->accept.mode = m->record.mode;
 	m->accept.channels = m->record.channels;
 	m->accept.lease_s = m->ports->policy->lease_s;
-	m->accept.memory_bytes = m->record.booked_bytes;
+	m->accept.memory_bytes = m->vm.manifest.memory_bytes;
 	m->accept.populated = m->vm.manifest.populate == POPULATE_FULL;
 	m->accept.populate_us = m->record.report.populate_us;
 	m->accept.forbids_encryption = m->ports->policy->forbid_encryption;
@@ -115,6 +115,9 @@ static void send_accept(Migration *m, const NotarySigned *accept)
 
 	memcpy(m->accept_digest, accept->digest, sizeof(m->accept_digest));
 	memcpy(m->last_digest, accept->digest, sizeof(m->last_digest));
+	/* Populated memory is not free any more: booked as well it would count twice. */
+	if (m->accept.populated)
+		m->record.booked_bytes = 0;
 	migration_enter(m, DST_KEY);
 	if (!migration_journal(m, STATEMENT_ACCEPT, accept, &err) ||
 	    !migration_send_statement(m, STATEMENT_ACCEPT, accept->cms, accept->cms_size, &err))

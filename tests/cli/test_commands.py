@@ -3,9 +3,10 @@
 
 import json
 import os
+import subprocess
 import unittest
 
-from fake_engine import CliTest, Refuse, run
+from fake_engine import SEALIFT, CliTest, Refuse, environment, run
 
 HOST = {"name": "south1", "address": "192.0.2.7", "port": 7468,
         "id": "spiffe://south.example/host/south1"}
@@ -84,8 +85,6 @@ class CommandLine(CliTest):
 
     def test_output_that_cannot_be_written_is_an_error(self):
         with open("/dev/full", "w", encoding="utf-8") as full:
-            import subprocess
-            from fake_engine import SEALIFT, environment
             result = subprocess.run([SEALIFT, "help"], stdout=full, stderr=subprocess.PIPE,
                                     env=environment(), check=False, text=True)
         self.assert_fails(result, 14, "cannot write")
@@ -103,8 +102,6 @@ class Connecting(CliTest):
         engine = self.engine(vm_list={"vms": []})
         os.environ["SEALIFT_SOCKET"] = engine.path
         self.addCleanup(os.environ.pop, "SEALIFT_SOCKET")
-        import subprocess
-        from fake_engine import SEALIFT
         result = subprocess.run([SEALIFT, "vm", "list"], capture_output=True, check=False, text=True)
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertIn("no VMs", result.stdout)
@@ -261,7 +258,7 @@ class Hosts(CliTest):
     def test_list(self):
         domains = [{"domain": "south.example", "crl_next_update": 1},
                    {"domain": "west.example", "crl_next_update": 4102444800},
-                   {"domain": "east.example"}]
+                   {"domain": "east.example"}, {"domain": "new.example", "crl_next_update": 0}]
         engine = self.engine(host_list={"hosts": [HOST], "domains": domains})
         result = self.ask(engine, "hosts")
         self.assertEqual(result.returncode, 0)
@@ -269,6 +266,7 @@ class Hosts(CliTest):
         self.assertRegex(result.stdout, r"south\.example +1970-01-01 00:00:01 EXPIRED")
         self.assertRegex(result.stdout, r"west\.example +2100-01-01 00:00:00\n")
         self.assertRegex(result.stdout, r"east\.example +none: no host")
+        self.assertRegex(result.stdout, r"new\.example +not looked at yet")
         lines = self.ask(engine, "hosts", "--json").stdout.splitlines()
         self.assertEqual([json.loads(line) for line in lines], [HOST] + domains)
 
@@ -280,7 +278,7 @@ class Hosts(CliTest):
 
 class Vms(CliTest):
     def test_start(self):
-        engine = self.engine(vm_start={"vm": "vm1"})
+        engine = self.engine(vm_start={"vm": VM})
         path = self.file('name = "vm1";\n', "vm1.conf")
         result = self.ask(engine, "vm", "start", path)
         self.assertEqual((result.returncode, result.stdout), (0, "started vm1\n"), result.stderr)
@@ -294,7 +292,7 @@ class Vms(CliTest):
                                     (self.file("x" * 70000), 9, "65535"),
                                     (self.file('"' * 65000), 9, "65536")):
             with self.subTest(words):
-                engine = self.engine(vm_start={"vm": "vm1"})
+                engine = self.engine(vm_start={"vm": VM})
                 self.assert_fails(self.ask(engine, "vm", "start", path), status, words)
                 self.assertEqual(engine.asked(), [])
 
@@ -401,6 +399,22 @@ class Migrations(CliTest):
                              resolve=refuse("conflict", "it is not stuck"))
         self.assert_fails(self.ask(engine, "resolve", "01", "--run-here", "--yes"), 5,
                           "it is not stuck")
+
+
+class Pki(CliTest):
+    """What it does is tested elsewhere; here, that it is reached, whatever stands before it."""
+
+    def test_reached(self):
+        directory = os.path.join(os.path.dirname(self.file("")), "north")
+        result = run("--json", "--socket", "/nonexistent", "pki", "init", "north.example", "--dir",
+                     directory)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("north.example", run("pki", "show", "--dir", directory).stdout)
+
+    def test_its_own_exit_status(self):
+        self.assertEqual(run("pki", "frobnicate").returncode, 2)
+        self.assertEqual(run("pki", "show", "--dir", "/nonexistent").returncode, 4)
+        self.assertEqual(run("help", "pki").stdout, run("pki", "--help").stdout)
 
 
 class Version(CliTest):

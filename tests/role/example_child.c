@@ -79,8 +79,11 @@ int main(int argc, char **argv)
 	Error err = ERROR_INIT;
 	AUTO_IPC_LINK IpcLink *link = ipc_link_new(ROLE_LINK_FD, mover_rules, &err);
 
-	if (!link || !strcmp(what, "exit"))
-		return 3;
+	if (!link)
+		return 4;
+	/* With the link still open, as a child ends that meets its own error. */
+	if (!strcmp(what, "exit"))
+		_exit(3);
 	if (!strcmp(what, "abort"))
 		raise(SIGABRT);
 	if (!strcmp(what, "inspect"))

@@ -81,6 +81,7 @@ static void fill_accept(Statement *s)
 	s->lease_s = 120;
 	s->memory_bytes = UINT64_C(512) << 20;
 	s->populated = true;
+	s->populate_us = 250000;
 	s->forbids_encryption = true;
 }
 

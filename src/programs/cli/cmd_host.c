@@ -161,8 +161,12 @@ static void format_crl(const json_t *domain, char out[TEXT_CELL_SIZE])
 	uint64_t now_s = (uint64_t)clock_wall_s(&clock_system), next_s = 0;
 	char when[TEXT_NUMBER_SIZE];
 
-	if (!api_u64(domain, "crl_next_update", &next_s) || !next_s) {
+	if (!api_u64(domain, "crl_next_update", &next_s)) {
 		snprintf(out, TEXT_CELL_SIZE, "none: no host of it is accepted");
+		return;
+	}
+	if (!next_s) {
+		snprintf(out, TEXT_CELL_SIZE, "not looked at yet");
 		return;
 	}
 	text_time(next_s, when);

@@ -30,6 +30,7 @@ static bool put_vm_file(json_t *arguments, const char *path, Error *err)
 bool cmd_vm_start(CliContext *context, const CliInput *input, Error *err)
 {
 	AUTO_JSON json_t *arguments = json_object(), *body = NULL;
+	const char *name;
 
 	if (!put_vm_file(arguments, input->words[0], err) ||
 	    !api_ask(context->socket_path, "vm-start", TAKE_PTR(arguments), API_TIMEOUT_SLOW_MS,
@@ -37,8 +38,9 @@ bool cmd_vm_start(CliContext *context, const CliInput *input, Error *err)
 		return false;
 	if (context->json)
 		return text_print_json(stdout, body, err);
+	name = api_text(json_object_get(body, "vm"), "name");
 	fputs("started ", stdout);
-	text_print(stdout, api_text(body, "vm") ? api_text(body, "vm") : "?");
+	text_print(stdout, name ? name : "?");
 	putchar('\n');
 	return true;
 }

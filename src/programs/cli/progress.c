@@ -28,7 +28,7 @@ static const Part drop_order[] = { PART_BAR, PART_ITERATION, PART_DOWNTIME, PART
 
 void progress_update(Progress *progress, const json_t *migration)
 {
-	const char *phase = api_text(migration, "phase");
+	const char *phase = api_text(migration, "phase"), *state = api_text(migration, "state");
 	double percent;
 	uint64_t iteration;
 
@@ -41,6 +41,8 @@ void progress_update(Progress *progress, const json_t *migration)
 		if (whole > progress->percent)
 			progress->percent = whole;
 	}
+	if (state && !strcmp(state, "done"))
+		progress->percent = 100;
 	if (api_u64(migration, "iteration", &iteration) && iteration > progress->iteration)
 		progress->iteration = iteration;
 	/* What is not said any more is not known any more: an old forecast would be a lie. */

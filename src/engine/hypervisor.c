@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A migration's hypervisor: operations, looks at its state, events. */
+#include <event2/event.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/engine.h"
+
+static const char incoming_socket[] = "incoming.sock";
+static const char outgoing_socket[] = "outgoing.sock";
+
+enum { START_DEADLINE_MS = 165000 };
+
+static const HvStatus hv_statuses[VMM_MIGRATION_STATUS_COUNT] = {
+	[VMM_MIGRATION_NONE] = HV_NONE,
+	[VMM_MIGRATION_SETUP] = HV_SETUP,
+	[VMM_MIGRATION_ACTIVE] = HV_ACTIVE,
+	[VMM_MIGRATION_PRE_SWITCHOVER] = HV_PRE_SWITCHOVER,
+	[VMM_MIGRATION_DEVICE] = HV_DEVICE,
+	[VMM_MIGRATION_COMPLETED] = HV_COMPLETED,
+	[VMM_MIGRATION_FAILED] = HV_FAILED,
+	[VMM_MIGRATION_CANCELLING] = HV_CANCELLING,
+	[VMM_MIGRATION_CANCELLED] = HV_CANCELLED,
+	[VMM_MIGRATION_OTHER] = HV_FAILED,
+};
+
+static HvRunState run_state_of(VmmRunState state)
+{
+	switch ((int)state) {
+	case VMM_RUN_RUNNING:
+		return HV_RUNNING;
+	case VMM_RUN_PAUSED:
+		return HV_PAUSED;
+	case VMM_RUN_INMIGRATE:
+		return HV_INMIGRATE;
+	case VMM_RUN_POSTMIGRATE:
+		return HV_POSTMIGRATE;
+	case VMM_RUN_FINISH_MIGRATE:
+		return HV_FINISH_MIGRATE;
+	default:
+		return HV_OTHER;
+	}
+}
+
+static void event_status(void *context, VmmVm *handle, VmmMigrationStatus status, VmmInstant when)
+{
+	Vm *vm = context;
+
+	(void)handle;
+	log_debug(vm->engine->log, "vm=%s status=%s at_us=%lld", vm->record.name,
+		  vmm_migration_status_word(status), (long long)when.monotonic_us);
+	if (!vm->job)
+		return;
+	if (status == VMM_MIGRATION_ACTIVE && migration_record(vm->job->migration)->role == MIGRATION_SOURCE)
+		job_progress(vm->job, true);
+	migration_on_hv_status(vm->job->migration, hv_statuses[status]);
+	job_settle(vm->job);
+}
+
+static void event_stop(void *context, VmmVm *handle, VmmInstant when)
+{
+	Vm *vm = context;
+
+	(void)handle;
+	log_debug(vm->engine->log, "vm=%s stopped at_us=%lld", vm->record.name,
+		  (long long)when.monotonic_us);
+	if (vm->job)
+		migration_on_hv_stop(vm->job->migration, when.monotonic_us);
+}
+
+static void event_resume(void *context, VmmVm *handle, VmmInstant when)
+{
+	Vm *vm = context;
+
+	(void)handle;
+	log_debug(vm->engine->log, "vm=%s resumed at_us=%lld", vm->record.name,
+		  (long long)when.monotonic_us);
+	if (!vm->job)
+		return;
+	migration_on_hv_resume(vm->job->migration, when.monotonic_us);
+	job_settle(vm->job);
+}
+
+static void on_reconnected(void *context, VmmRunState state, const Error *err)
+{
+	Vm *vm = context;
+
+	(void)state;
+	if (err)
+		engine_warn(vm->engine, "VM %s: its monitor does not answer: %s", vm->record.name, err->text);
+}
+
+static void event_lost(void *context, VmmVm *handle, const Error *cause)
+{
+	Vm *vm = context;
+	Error err = ERROR_INIT;
+
+	engine_warn(vm->engine, "VM %s: lost its monitor: %s", vm->record.name, cause->text);
+	if (!vmm_reconnect(handle, on_reconnected, vm, &err))
+		engine_warn(vm->engine, "VM %s: %s", vm->record.name, err.text);
+}
+
+static void event_exit(void *context, VmmVm *handle, const Error *cause)
+{
+	Vm *vm = context;
+	Job *job = vm->job;
+	Error err = ERROR_INIT;
+
+	log_info(vm->engine->log, "vm=%s its hypervisor ended: %s", vm->record.name, cause->text);
+	vm->handle = NULL;
+	vmm_free(handle);
+	if (vm->starting)
+		api_fail(TAKE_PTR(vm->starting), cause);
+	if (job) {
+		migration_on_hv_gone(job->migration, cause);
+		job_settle(job);
+	} else if (vm->record.state != VM_MOVED) {
+		vm->record.state = VM_STOPPED;
+		if (!vm_save(vm, &err))
+			log_warning(vm->engine->log, "vm=%s: %s", vm->record.name, err.text);
+	}
+	if (vm->stopping)
+		api_return(TAKE_PTR(vm->stopping), NULL);
+}
+
+const VmmEvents vm_events = {
+	.on_status = event_status,
+	.on_stop = event_stop,
+	.on_resume = event_resume,
+	.on_lost = event_lost,
+	.on_exit = event_exit,
+};
+
+/* One row an operation: what to call and what its callback reports. */
+static void report(Vm *vm, HvOperation operation, const Error *err)
+{
+	if (!vm->job)
+		return;
+	migration_on_hv_done(vm->job->migration, operation, err);
+	job_settle(vm->job);
+}
+
+static void done_migrate(void *context, const Error *err)
+{
+	report(context, HV_MIGRATE, err);
+}
+static void done_continue(void *context, const Error *err)
+{
+	report(context, HV_CONTINUE, err);
+}
+static void done_cancel(void *context, const Error *err)
+{
+	report(context, HV_CANCEL, err);
+}
+static void done_cont(void *context, const Error *err)
+{
+	report(context, HV_CONT, err);
+}
+static void done_quit(void *context, const Error *err)
+{
+	report(context, HV_QUIT, err);
+}
+static void done_announce(void *context, const Error *err)
+{
+	report(context, HV_ANNOUNCE, err);
+}
+
+static void done_adopt(void *context, VmmRunState state, const Error *err)
+{
+	(void)state;
+	report(context, HV_ADOPT, err);
+}
+
+static void done_prepare(void *context, const VmmPrepared *prepared, const Error *err)
+{
+	Vm *vm = context;
+
+	if (!vm->job)
+		return;
+	if (!err)
+		migration_on_populated(vm->job->migration, (uint64_t)prepared->wall_ms * 1000);
+	report(vm, HV_PREPARE, err);
+}
+
+/* Our hypervisor listens: each connection goes to the mover, main first. */
+static void done_listen(void *context, const Error *err)
+{
+	Vm *vm = context;
+	Job *job = vm->job;
+	Error failure = ERROR_INIT;
+
+	if (!job)
+		return;
+	for (uint64_t i = 0; !err && i < migration_record(job->migration)->channels; i++) {
+		int fd;
+
+		if (!vm->handle || !vmm_connect(vm->handle, incoming_socket, &fd, &failure)) {
+			err = &failure;
+			break;
+		}
+		job_give_local(job, fd);
+	}
+	report(vm, HV_LISTEN, err);
+}
+
+static unsigned int multifd_channels(const Migration *m)
+{
+	return (unsigned int)migration_record(m)->channels - 1;
+}
+
+static bool prepare(Job *job, Error *err)
+{
+	Engine *engine = job->engine;
+	char domain[LIMIT_DOMAIN];
+	AUTO_RESOLVED_VM ResolvedVm resolved = RESOLVED_VM_INIT;
+	VmmStart start = { .resources = &engine->config.resources,
+			   .instance = job->vm->record.instance,
+			   .vm = &resolved,
+			   .deadline_ms = START_DEADLINE_MS };
+
+	peer_domain(migration_record(job->migration)->peer_id, domain);
+	if (!resources_resolve(start.resources, &job->vm->record.manifest, domain, NULL, &resolved, err))
+		return false;
+	job->vm->handle = vmm_prepare_incoming(&vmm_driver_qemu, engine->base, &start, &vm_events, job->vm,
+					       done_prepare, job->vm, err);
+	return job->vm->handle;
+}
+
+static bool migrate(Job *job, Error *err)
+{
+	VmmVm *handle = job->vm->handle;
+	VmmMigrateOut out = { .socket = outgoing_socket,
+			      .channels = multifd_channels(job->migration),
+			      .max_downtime_ms = migration_options(job->migration)->max_downtime_ms };
+	int fd;
+
+	/* The mover holds the bandwidth; a second limit inside would only disturb its pace. */
+	if (!vmm_listen(handle, outgoing_socket, &fd, err))
+		return false;
+	job_watch_listener(job, fd);
+	return vmm_migrate_out(handle, &out, done_migrate, job->vm, err);
+}
+
+static bool adopt(Job *job, Error *err)
+{
+	Vm *vm = job->vm;
+
+	if (vm->handle) {
+		job_defer_hv_done(job, HV_ADOPT, NULL);
+		return true;
+	}
+	vm->handle = vmm_adopt(&vmm_driver_qemu, vm->engine->base, &vm->engine->config.resources,
+			       vm->record.instance, &vm_events, vm, done_adopt, vm, err);
+	return vm->handle;
+}
+
+static void adopted_to_kill(void *context, VmmRunState state, const Error *err)
+{
+	Vm *vm = context;
+	Error ignored = ERROR_INIT;
+
+	(void)state;
+	(void)err;
+	if (vm->handle && !vmm_kill(vm->handle, &ignored))
+		log_warning(vm->engine->log, "vm=%s: %s", vm->record.name, ignored.text);
+}
+
+/* Answered by on_hv_gone; at once if there is nothing to kill. */
+static bool kill_hypervisor(Job *job, Error *err)
+{
+	Vm *vm = job->vm;
+	Error not_there = ERROR_INIT;
+
+	if (vm && vm->handle)
+		return vmm_kill(vm->handle, err);
+	if (vm && vm->record.instance[0])
+		vm->handle = vmm_adopt(&vmm_driver_qemu, vm->engine->base, &vm->engine->config.resources,
+				       vm->record.instance, &vm_events, vm, adopted_to_kill, vm,
+				       &not_there);
+	if (!vm || !vm->handle)
+		job_defer_hv_done(job, HV_KILL, NULL);
+	return true;
+}
+
+static bool operate(Job *job, HvOperation operation, Error *err)
+{
+	VmmVm *handle = job->vm ? job->vm->handle : NULL;
+
+	if (operation == HV_KILL)
+		return kill_hypervisor(job, err);
+	if (!job->vm)
+		return error_set(err, ERROR_NOT_FOUND, "there is no such VM here");
+	if (operation == HV_PREPARE)
+		return prepare(job, err);
+	if (operation == HV_ADOPT)
+		return adopt(job, err);
+	if (!handle)
+		return error_set(err, ERROR_HYPERVISOR, "the VM has no process");
+	switch ((int)operation) {
+	case HV_LISTEN:
+		job->channels_given = 0;
+		return vmm_incoming_listen(handle, incoming_socket, multifd_channels(job->migration),
+					   done_listen, job->vm, err);
+	case HV_MIGRATE:
+		return migrate(job, err);
+	case HV_CONTINUE:
+		return vmm_continue_switchover(handle, done_continue, job->vm, err);
+	case HV_CANCEL:
+		return vmm_cancel(handle, done_cancel, job->vm, err);
+	case HV_CONT:
+		return vmm_cont(handle, done_cont, job->vm, err);
+	case HV_QUIT:
+		return vmm_quit(handle, done_quit, job->vm, err);
+	default:
+		return vmm_announce_self(handle, done_announce, job->vm, err);
+	}
+}
+
+void hypervisor_operate(void *context, Migration *m, HvOperation operation)
+{
+	Job *job = job_of(m, context);
+	Error err = ERROR_INIT;
+
+	if (!operate(job, operation, &err))
+		job_defer_hv_done(job, operation, &err);
+}
+
+/* Both looks, one after the other: the run state is asked once the migration's state is known. */
+typedef struct Look {
+	Vm *vm;
+	HvState state;
+} Look;
+
+static void look_ends(Look *look, const Error *err)
+{
+	Job *job = look->vm->job;
+
+	if (job) {
+		migration_on_hv_state(job->migration, &look->state, err);
+		job_settle(job);
+	}
+	free(look);
+}
+
+static void on_run_state(void *context, VmmRunState state, const Error *err)
+{
+	Look *look = context;
+
+	look->state.run_state = run_state_of(state);
+	look_ends(look, err);
+}
+
+static void on_migration_state(void *context, const VmmMigration *migration, const Error *err)
+{
+	Look *look = context;
+	Error failure = ERROR_INIT;
+
+	if (err) {
+		look_ends(look, err);
+		return;
+	}
+	look->state.status = hv_statuses[migration->status];
+	if (!look->vm->handle)
+		error_set(&failure, ERROR_HYPERVISOR, "the VM has no process");
+	else if (vmm_query_run_state(look->vm->handle, on_run_state, look, &failure))
+		return;
+	look_ends(look, &failure);
+}
+
+typedef struct LateLook {
+	Engine *engine;
+	uint64_t serial;
+	Error err;
+} LateLook;
+
+static void on_late_look(evutil_socket_t fd, short what, void *context)
+{
+	LateLook *late = context;
+	Job *job = job_find(late->engine, late->serial);
+	const HvState unknown = { 0 };
+
+	(void)fd;
+	(void)what;
+	if (job) {
+		migration_on_hv_state(job->migration, &unknown, &late->err);
+		job_settle(job);
+	}
+	free(late);
+}
+
+void hypervisor_query(void *context, Migration *m)
+{
+	Job *job = job_of(m, context);
+	Look *look = calloc(1, sizeof(*look));
+	LateLook *late;
+	Error err = ERROR_INIT;
+
+	if (look && job->vm && job->vm->handle) {
+		look->vm = job->vm;
+		if (vmm_query_migration(job->vm->handle, on_migration_state, look, &err))
+			return;
+	} else {
+		error_set(&err, ERROR_HYPERVISOR, "the VM has no process");
+	}
+	free(look);
+	late = calloc(1, sizeof(*late));
+	if (!late)
+		return;
+	late->engine = context;
+	late->serial = job->serial;
+	late->err = err;
+	if (event_base_once(job->engine->base, -1, EV_TIMEOUT, on_late_look, late, NULL))
+		free(late);
+}
