@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "sandbox/sandbox.h"
 #include "vmm/vm_file.h"
 
 typedef struct Source {
@@ -192,13 +193,24 @@ static bool set_sign(const Source *source, const config_setting_t *setting, void
 	return read_group(source, setting, rows, ARRAY_SIZE(rows), target, err);
 }
 
+static bool set_role_user(const Source *source, const config_setting_t *setting, void *target,
+			  size_t size, Error *err)
+{
+	SandboxUser user;
+	Error ignored = ERROR_INIT;
+
+	return set_text(source, setting, target, size, err) &&
+	       (sandbox_user_parse(target, &user, &ignored) ||
+		bad(source, setting, err, "must be \"UID:GID\" in digits, neither of them 0"));
+}
+
 static bool set_users(const Source *source, const config_setting_t *setting, void *target, size_t size,
 		      Error *err)
 {
 	static const Row rows[] = {
-		{ "gate", set_text, offsetof(Config, gate_user), LIMIT_NAME },
-		{ "notary", set_text, offsetof(Config, notary_user), LIMIT_NAME },
-		{ "mover", set_text, offsetof(Config, mover_user), LIMIT_NAME },
+		{ "gate", set_role_user, offsetof(Config, gate_user), LIMIT_NAME },
+		{ "notary", set_role_user, offsetof(Config, notary_user), LIMIT_NAME },
+		{ "mover", set_role_user, offsetof(Config, mover_user), LIMIT_NAME },
 		{ "qemu", set_qemu_user, offsetof(Config, resources), 0 },
 	};
 

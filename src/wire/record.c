@@ -15,7 +15,7 @@ const RecordLimits record_limits_default = {
 
 enum { BLOCK_SIZE = 16 };
 
-#define LIMIT_RECORDS_MIN UINT64_C(4)
+#define LIMIT_RECORDS_MIN UINT64_C(2) /* a ping alone never uses a key up */
 #define LIMIT_RECORDS_MAX (UINT64_C(1) << 32)
 #define LIMIT_BLOCKS_MIN (UINT64_C(1) << 16)
 #define LIMIT_BLOCKS_MAX (UINT64_C(1) << 32)

@@ -53,7 +53,7 @@ typedef enum RecordType {
  * far from the 2^32 invocations of NIST SP 800-38D, section 8.3; one forgery ends the connection.
  */
 typedef struct RecordLimits {
-	uint64_t records; /* 4..2^32 */
+	uint64_t records; /* 2..2^32 */
 	uint64_t blocks;  /* 2^16..2^32 */
 } RecordLimits;
 extern const RecordLimits record_limits_default;

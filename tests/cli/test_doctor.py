@@ -85,10 +85,16 @@ class Doctor(CliTest):
         self.assert_fails(self.examine("--kernel", "/nonexistent"), 4, "/nonexistent")
 
     def test_users(self):
-        config = self.file('users = { gate = "root"; notary = "123:456"; mover = "no-such-user"; };\n')
-        _, found = self.findings("--config", config)
-        levels = {name: found["user-" + name]["level"] for name in ("gate", "notary", "mover", "qemu")}
-        self.assertEqual(levels, {"gate": "ok", "notary": "ok", "mover": "FAIL", "qemu": "note"})
+        for users, levels in (
+                ('gate = "61:61"; notary = "nobody"; mover = "0:0"; qemu = "no-such-user"; ',
+                 ("ok", "FAIL", "FAIL", "FAIL")),
+                ('gate = "1:2x"; notary = "123:456"; qemu = "nobody"; ',
+                 ("FAIL", "ok", "note", "ok")),
+                ('qemu = "0:1";', ("note", "note", "note", "FAIL"))):
+            with self.subTest(users):
+                _, found = self.findings("--config", self.file("users = { %s };\n" % users))
+                self.assertEqual(tuple(found["user-" + role]["level"] for role in
+                                       ("gate", "notary", "mover", "qemu")), levels)
         _, found = self.findings("--config", self.file("users = {\n  gate = ;\n"))
         self.assertEqual(found["users"]["level"], "FAIL")
         self.assertRegex(found["users"]["text"], r":2: syntax error")

@@ -291,7 +291,7 @@ class Progress(TerminalTest):
         states = self.drawn(terminal.seen)
         percents = [int(re.search(r"(\d+) %", state).group(1)) for state in states]
         phases = [order.index(state.split()[0]) for state in states]
-        self.assertEqual(len(states), 8)
+        self.assertEqual(len(states), 7, states)
         self.assertEqual(percents, sorted(percents))
         self.assertEqual(phases, sorted(phases))
         self.assertEqual(percents[-1], 100)
@@ -338,6 +338,7 @@ class Progress(TerminalTest):
         self.assertEqual(terminal.end(), 11)
         self.assertIn("asking the engine to cancel", terminal.seen)
         self.assertIn("was cancelled", terminal.seen)
+        self.assertRegex(terminal.seen, r"\rcancelled +10 %")
 
     def test_refused_cancel_goes_on(self):
         engine = self.tell(migration(phase="commit"))

@@ -215,6 +215,24 @@ static void test_progress_grows_only(void **state)
 	assert_false(progress.has_total);
 }
 
+static void test_progress_ends(void **state)
+{
+	Progress progress = { 0 };
+	char line[PROGRESS_LINE_SIZE];
+
+	(void)state;
+	update(&progress, sample("transfer", json_integer(50), 3));
+	update(&progress, json_pack("{s:s, s:s}", "phase", "done", "state", "done"));
+	progress_format(&progress, 80, line);
+	assert_int_equal(strncmp(line, "done        100 %", 17), 0);
+	update(&progress, json_pack("{s:s}", "state", "cancelled"));
+	progress_format(&progress, 80, line);
+	assert_int_equal(strncmp(line, "cancelled   100 %", 17), 0);
+	update(&progress, json_pack("{s:s}", "state", "\x1b[2J"));
+	progress_format(&progress, 80, line);
+	assert_int_equal(strncmp(line, "cancelled   100 %", 17), 0);
+}
+
 static void test_progress_fits(void **state)
 {
 	Progress progress = { 0 };
@@ -241,7 +259,7 @@ int main(void)
 		cmocka_unit_test(test_rate_bad),      cmocka_unit_test(test_address),
 		cmocka_unit_test(test_resolve),	      cmocka_unit_test(test_escape),
 		cmocka_unit_test(test_numbers),	      cmocka_unit_test(test_progress_grows_only),
-		cmocka_unit_test(test_progress_fits),
+		cmocka_unit_test(test_progress_ends), cmocka_unit_test(test_progress_fits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,8 +2,16 @@
 /* The driver with real QEMUs and a guest that checks its own memory and disk. */
 #include "vm_fixture.h"
 
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 typedef struct WantBytes {
@@ -223,6 +231,103 @@ static void test_qemu_is_missing(void **state)
 	assert_false(call.called);
 }
 
+static bool vnc_has_spoken(const void *context)
+{
+	char text[4] = "";
+
+	return recv(*(const int *)context, text, 3, MSG_PEEK | MSG_DONTWAIT) == 3 &&
+	       !strcmp(text, "RFB");
+}
+
+/* RFC 6143: the server speaks first. */
+static void test_vnc_is_on_its_socket(void **state)
+{
+	World *world = *state;
+	AUTO_FD int fd = -1;
+	Error err = ERROR_INIT;
+
+	host_start(&world->source);
+	assert_true(vmm_connect(world->source.vm, "vnc.sock", &fd, &err));
+	world_wait(world, vnc_has_spoken, &fd, 10, "VNC speaks");
+	assert_false(vmm_connect(world->source.vm, "other.sock", &fd, &err));
+	assert_false(vmm_connect(world->source.vm, "../qmp.sock", &fd, &err));
+	assert_int_equal(err.category, ERROR_USAGE);
+}
+
+/* --- a TCP session through the move, on a bridge of a network namespace of our own --------------- */
+
+static void set_up_bridge(const char *name)
+{
+	AUTO_FD int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq request = { 0 };
+	struct sockaddr_in address = { .sin_family = AF_INET };
+
+	assert_int_equal(ioctl(fd, SIOCBRADDBR, name), 0);
+	strcpy(request.ifr_name, name);
+	inet_pton(AF_INET, "10.0.0.1", &address.sin_addr);
+	memcpy(&request.ifr_addr, &address, sizeof(address));
+	assert_int_equal(ioctl(fd, SIOCSIFADDR, &request), 0);
+	inet_pton(AF_INET, "255.255.255.0", &address.sin_addr);
+	memcpy(&request.ifr_netmask, &address, sizeof(address));
+	assert_int_equal(ioctl(fd, SIOCSIFNETMASK, &request), 0);
+	request.ifr_flags = IFF_UP;
+	assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &request), 0);
+}
+
+static bool has_connected(const void *context)
+{
+	struct pollfd ready = { .fd = *(const int *)context, .events = POLLOUT };
+
+	return poll(&ready, 1, 0) == 1;
+}
+
+static bool has_pong(const void *context)
+{
+	char text[128] = "";
+
+	recv(*(const int *)context, text, sizeof(text) - 1, MSG_PEEK | MSG_DONTWAIT);
+	return !strncmp(text, "pong ", 5) && strchr(text, '\n');
+}
+
+static void ping(World *world, int fd)
+{
+	char text[128];
+
+	assert_int_equal(send(fd, "ping x\n", 7, MSG_NOSIGNAL), 7);
+	world_wait(world, has_pong, &fd, 20, "the guest answers");
+	assert_true(recv(fd, text, sizeof(text), MSG_DONTWAIT) > 0);
+}
+
+static void test_tcp_session_survives(void **state)
+{
+	World *world = *state;
+	struct sockaddr_in guest = { .sin_family = AF_INET, .sin_port = htons(7777) };
+	NetworkResource *lan = &world->resources->networks[0];
+	AUTO_FD int fd = -1;
+
+	if (geteuid() || unshare(CLONE_NEWNET))
+		skip();
+	set_up_bridge("br-test");
+	lan->kind = NETWORK_BRIDGE;
+	strcpy(lan->bridge, "br-test");
+	host_start(&world->source);
+	host_check_guest(&world->source, 1, 60);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	inet_pton(AF_INET, "10.0.0.5", &guest.sin_addr);
+	assert_true(connect(fd, (struct sockaddr *)&guest, sizeof(guest)) &&
+		    errno == EINPROGRESS);
+	world_wait(world, has_connected, &fd, 20, "a connection to the guest");
+	ping(world, fd);
+	host_prepare(&world->destination);
+	migrate_whole(world, 2);
+	ping(world, fd);
+	host_end(&world->source);
+	assert_int_equal(if_nametoindex("slift0"), 0);
+	ping(world, fd);
+	host_end(&world->destination);
+	assert_int_equal(if_nametoindex("slift1"), 0);
+}
+
 /* Whoever lets go in the middle hears of everything that was pending, once. */
 static void test_free_tells_what_is_pending(void **state)
 {
@@ -265,6 +370,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_qemu_refuses, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(test_qemu_is_missing, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(test_free_tells_what_is_pending, world_setup,
+						world_teardown),
+		cmocka_unit_test_setup_teardown(test_vnc_is_on_its_socket, world_setup,
+						world_teardown),
+		/* Last: it leaves the network namespace. */
+		cmocka_unit_test_setup_teardown(test_tcp_session_survives, world_setup,
 						world_teardown),
 	};
 

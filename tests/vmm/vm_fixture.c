@@ -4,16 +4,18 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 
-#define QEMU_PATH "/usr/bin/qemu-system-x86_64"
+#define QEMU_IMG_PATH "/usr/bin/qemu-img"
 
 enum { DISK_BYTES = 8 << 20, START_MS = 30000 };
 
@@ -22,14 +24,22 @@ static const char *guest_directory(void)
 	return getenv("SEALIFT_GUEST_DIR");
 }
 
+static const char *qemu_path(void)
+{
+	const char *path = getenv("SEALIFT_QEMU");
+
+	return path ? path : "/usr/bin/qemu-system-x86_64";
+}
+
 bool world_is_impossible(void)
 {
 	char path[LIMIT_PATH];
 
 	snprintf(path, sizeof(path), "%s/vmlinuz", guest_directory() ? guest_directory() : "");
-	if (!access(QEMU_PATH, X_OK) && !access(path, R_OK))
+	if (!access(qemu_path(), X_OK) && !access(QEMU_IMG_PATH, X_OK) && !access(path, R_OK))
 		return false;
-	fprintf(stderr, "skipped: needs %s and SEALIFT_GUEST_DIR/vmlinuz\n", QEMU_PATH);
+	fprintf(stderr, "skipped: needs %s, %s and SEALIFT_GUEST_DIR/vmlinuz\n", qemu_path(),
+		QEMU_IMG_PATH);
 	return true;
 }
 
@@ -43,7 +53,9 @@ static void describe_vm(World *world)
 		 "machine = \"pc-q35-7.2\"; cpu = \"max\"; cpus = 1; memory = \"256M\";\n"
 		 "kernel = \"vmlinuz\"; initrd = \"initrd.img\";\n"
 		 "append = \"console=ttyS0 quiet walker.mem=96 walker.rate=300 walker.disk=1\";\n"
-		 "disks = ( { pool = \"shared\"; volume = \"vm1.raw\"; format = \"raw\"; } );\n"
+		 "disks = ( { pool = \"shared\"; volume = \"vm1.raw\"; format = \"raw\"; },\n"
+		 "  { pool = \"shared\"; volume = \"vm1.qcow2\"; format = \"qcow2\"; } );\n"
+		 "display = \"vnc\";\n"
 		 "nics = ( { network = \"lan\"; mac = \"52:54:00:00:00:01\"; } );\n");
 	if (!vm_file_parse("vm1.conf", guest_directory(), text, &world->file, &err) ||
 	    !resources_complete(world->resources, &world->file.manifest, &err))
@@ -66,7 +78,7 @@ static void describe_host(World *world)
 	r->pools[0].access.domains_count = r->networks[0].access.domains_count = 1;
 	snprintf(r->pools[0].access.domains[0], LIMIT_DOMAIN, "north.example");
 	snprintf(r->networks[0].access.domains[0], LIMIT_DOMAIN, "north.example");
-	snprintf(r->qemu_path, LIMIT_PATH, "%s", QEMU_PATH);
+	snprintf(r->qemu_path, LIMIT_PATH, "%s", qemu_path());
 	snprintf(r->run_directory, LIMIT_PATH, "%s/run", world->directory);
 	r->boot_files = boot_files_new(guest_directory(), &err);
 	assert_non_null(r->boot_files);
@@ -86,6 +98,20 @@ static void make_disk(const World *world)
 	assert_int_equal(ftruncate(fd, DISK_BYTES), 0);
 }
 
+static void make_qcow2(const World *world)
+{
+	char path[128], program[] = QEMU_IMG_PATH, create[] = "create", quiet[] = "-q",
+			format[] = "-f", qcow2[] = "qcow2", size[] = "8M";
+	char *argv[] = { program, create, quiet, format, qcow2, path, size, NULL };
+	int status = -1;
+	pid_t pid;
+
+	snprintf(path, sizeof(path), "%s/vm1.qcow2", world->directory);
+	assert_int_equal(posix_spawn(&pid, argv[0], NULL, NULL, argv, NULL), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 static void init_host(World *world, Host *host, const char *name)
 {
 	*host = (Host){ .world = world, .name = name, .serial_fd = -1 };
@@ -103,6 +129,7 @@ int world_setup(void **state)
 	init_host(world, &world->destination, "destination");
 	describe_host(world);
 	make_disk(world);
+	make_qcow2(world);
 	describe_vm(world);
 	*state = world;
 	return 0;
@@ -120,6 +147,8 @@ int world_teardown(void **state)
 	boot_files_free(world->resources->boot_files);
 	free(world->resources);
 	snprintf(path, sizeof(path), "%s/vm1.raw", world->directory);
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/vm1.qcow2", world->directory);
 	unlink(path);
 	snprintf(path, sizeof(path), "%s/run", world->directory);
 	rmdir(path);

@@ -73,7 +73,10 @@ static bool print_table(const json_t *body, Error *err)
 		report_short_id(migration, id);
 		if (api_number(migration, "percent", &number))
 			snprintf(percent, sizeof(percent), "%.0f %%", number > 100 ? 100 : number);
-		if (api_number(migration, "elapsed_ms", &number))
+		/* A destination's report knows no time from the command: 0. */
+		if (api_number(migration, "elapsed_ms", &number) ||
+		    (api_number(json_object_get(migration, "report"), "total_ms", &number) &&
+		     number > 0))
 			text_duration(number, elapsed);
 		const char *const cells[] = { id,
 					      api_text(migration, "vm"),

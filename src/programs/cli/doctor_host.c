@@ -184,10 +184,14 @@ static void destroy_config(config_t *config)
 	config_destroy(config);
 }
 
+/* The roles take "UID:GID" only, QEMU also a name; sealift.conf(5). */
 static void check_user(Doctor *doctor, const config_t *config, const char *role)
 {
 	char name[64], path[64];
+	bool may_be_name = !strcmp(role, "qemu");
 	const char *user = NULL;
+	SandboxUser ids = { 0 };
+	Error err = ERROR_INIT;
 
 	snprintf(name, sizeof(name), "user-%s", role);
 	snprintf(path, sizeof(path), "users.%s", role);
@@ -195,8 +199,10 @@ static void check_user(Doctor *doctor, const config_t *config, const char *role)
 		doctor_say(doctor, name, DOCTOR_NOTE,
 			   "%s names none: an engine run by root would not separate it",
 			   doctor->config);
-	else if (!strchr(user, ':') && !getpwnam(user))
+	else if (may_be_name && !strchr(user, ':') && !getpwnam(user))
 		doctor_say(doctor, name, DOCTOR_FAIL, "there is no user %.64s", user);
+	else if ((!may_be_name || strchr(user, ':')) && !sandbox_user_parse(user, &ids, &err))
+		doctor_say(doctor, name, DOCTOR_FAIL, "%s", err.text);
 	else
 		doctor_say(doctor, name, DOCTOR_OK, "%.64s", user);
 }

@@ -27,10 +27,10 @@ typedef struct Follow {
 	bool may_cancel;
 	bool lines; /* JSON lines instead of a progress line */
 	Progress progress;
-	size_t drawn; /* characters of the progress line that stand on the terminal */
-	json_t *last; /* the newest MIGRATION */
-	uint64_t status_id, cancel_id; /* requests under way; 0: none */
-	int64_t heard_us;	       /* when the engine last said something about it */
+	char drawn[PROGRESS_LINE_SIZE]; /* the progress line that stands on the terminal */
+	json_t *last;			/* the newest MIGRATION */
+	uint64_t status_id, cancel_id;	/* requests under way; 0: none */
+	int64_t heard_us;		/* when the engine last said something about it */
 	bool interrupted, left;
 } Follow;
 
@@ -54,24 +54,22 @@ static void draw(Follow *follow)
 {
 	char line[PROGRESS_LINE_SIZE];
 	unsigned int columns = terminal_columns();
-	size_t length, room = columns > 1 ? columns - 1 : 1, width;
+	size_t room = columns > 1 ? columns - 1 : 1, width = strlen(follow->drawn);
 
 	progress_format(&follow->progress, columns, line);
-	length = strlen(line);
-	width = follow->drawn > room ? room : follow->drawn;
-	if (width < length)
-		width = length;
-	printf("\r%-*s", (int)width, line);
+	if (!strcmp(line, follow->drawn))
+		return;
+	printf("\r%-*s", (int)(width < room ? width : room), line);
 	fflush(stdout);
-	follow->drawn = length;
+	memcpy(follow->drawn, line, sizeof(line));
 }
 
 static void end_line(Follow *follow)
 {
-	if (follow->drawn)
+	if (follow->drawn[0])
 		putchar('\n');
 	fflush(stdout);
-	follow->drawn = 0;
+	follow->drawn[0] = '\0';
 }
 
 /* A line for the person, beside the progress. */

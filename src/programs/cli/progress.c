@@ -26,6 +26,8 @@ typedef enum Part {
 
 static const Part drop_order[] = { PART_BAR, PART_ITERATION, PART_DOWNTIME, PART_TOTAL, PART_RATE };
 
+static const char *const bad_ends[] = { "failed", "cancelled", "stuck" };
+
 void progress_update(Progress *progress, const json_t *migration)
 {
 	const char *phase = api_text(migration, "phase"), *state = api_text(migration, "state");
@@ -43,6 +45,9 @@ void progress_update(Progress *progress, const json_t *migration)
 	}
 	if (state && !strcmp(state, "done"))
 		progress->percent = 100;
+	for (size_t i = 0; state && i < ARRAY_SIZE(bad_ends); i++)
+		if (!strcmp(state, bad_ends[i]))
+			progress->ended = bad_ends[i];
 	if (api_u64(migration, "iteration", &iteration) && iteration > progress->iteration)
 		progress->iteration = iteration;
 	/* What is not said any more is not known any more: an old forecast would be a lie. */
@@ -70,7 +75,8 @@ static void write_parts(const Progress *progress, char parts[PARTS][PART_SIZE])
 {
 	char number[TEXT_NUMBER_SIZE];
 
-	snprintf(parts[PART_PHASE], PART_SIZE, "%-10s", phases[progress->phase]);
+	snprintf(parts[PART_PHASE], PART_SIZE, "%-10s",
+		 progress->ended ? progress->ended : phases[progress->phase]);
 	snprintf(parts[PART_PERCENT], PART_SIZE, "%3u %%", progress->percent);
 	write_bar(progress->percent, BAR_MIN, parts[PART_BAR]);
 	if (progress->has_rate) {

@@ -17,7 +17,8 @@ enum {
 /* Zero is the beginning. Phase, percent and iteration only grow, whatever the engine says: a bar
  * that runs backwards makes people press Ctrl-C. */
 typedef struct Progress {
-	size_t phase; /* index into the phases of DESIGN.md, section 6 */
+	size_t phase;	   /* index into the phases of DESIGN.md, section 6 */
+	const char *ended; /* "failed", "cancelled", "stuck": then shown in the phase's place */
 	unsigned int percent;
 	bool has_rate, has_total, has_downtime;
 	uint64_t iteration, rate_bytes_s;
