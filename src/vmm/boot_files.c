@@ -110,9 +110,8 @@ static bool scan_one(BootFiles *files, int directory_fd, const char *name, Error
 	struct stat status;
 
 	/* A link, a file that goes away meanwhile, a directory: not for us. */
-	if (!open_beneath(directory_fd, name, O_RDONLY, &fd, &(Error){ 0 }) ||
-	    fstat(fd, &status) || !S_ISREG(status.st_mode) ||
-	    status.st_size > BOOT_FILE_MAX_BYTES)
+	if (!open_beneath(directory_fd, name, O_RDONLY, &fd, &(Error){ 0 }) || fstat(fd, &status) ||
+	    !S_ISREG(status.st_mode) || status.st_size > BOOT_FILE_MAX_BYTES)
 		return true;
 	if (file && is_same_file(&file->status, &status)) {
 		file->seen = true;
@@ -120,7 +119,8 @@ static bool scan_one(BootFiles *files, int directory_fd, const char *name, Error
 	}
 	if (!file) {
 		if (files->count == BOOT_FILES_MAX)
-			return error_set(err, ERROR_LIMIT, "boot directory %s has more than %d files",
+			return error_set(err, ERROR_LIMIT,
+					 "boot directory %s has more than %d files",
 					 files->directory, BOOT_FILES_MAX);
 		file = &files->files[files->count++];
 	}

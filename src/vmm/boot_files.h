@@ -26,7 +26,8 @@ DEFINE_CLEANUP(BootFiles, boot_files, boot_files_free)
  * offer does not wait for it. */
 MUST_CHECK bool boot_files_scan(BootFiles *files, Error *err);
 
-/* A descriptor, open for reading, of the file with this digest. ERROR_NOT_FOUND if there is none. */
+/* A descriptor, open for reading, of the file with this digest. ERROR_NOT_FOUND if there is none.
+ */
 MUST_CHECK bool boot_files_open(BootFiles *files, const uint8_t sha256[DIGEST_SHA256_BYTES],
 				int *ret_fd, Error *err);
 

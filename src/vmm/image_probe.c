@@ -39,14 +39,14 @@ enum {
 	QCOW2_SNAPSHOTS_MAX = 65536,
 	QCOW2_EXTENSIONS_MAX = 32,
 };
-#define QCOW2_INCOMPATIBLE_CORRUPT (UINT64_C(1) << 1)
+#define QCOW2_INCOMPATIBLE_CORRUPT   (UINT64_C(1) << 1)
 #define QCOW2_INCOMPATIBLE_DATA_FILE (UINT64_C(1) << 2)
 /* dirty, compression type, extended L2 */
 #define QCOW2_INCOMPATIBLE_HARMLESS (UINT64_C(1) << 0 | UINT64_C(1) << 3 | UINT64_C(1) << 4)
 
-#define QCOW2_EXTENSION_END UINT32_C(0)
+#define QCOW2_EXTENSION_END	  UINT32_C(0)
 #define QCOW2_EXTENSION_DATA_FILE UINT32_C(0x44415441)
-#define QCOW2_EXTENSION_CRYPTO UINT32_C(0x0537be77)
+#define QCOW2_EXTENSION_CRYPTO	  UINT32_C(0x0537be77)
 
 static bool probe_raw(const uint8_t *head, size_t size, Error *err)
 {
@@ -135,7 +135,8 @@ static bool probe_qcow2(const uint8_t *head, size_t size, uint64_t *ret_size_byt
 		return false;
 	if (version == 3) {
 		if (size < QCOW2_V3_HEADER_BYTES)
-			return error_set(err, ERROR_DENIED, "qcow2 header ends after %zu bytes", size);
+			return error_set(err, ERROR_DENIED, "qcow2 header ends after %zu bytes",
+					 size);
 		if (!check_features(load_be64(head + 72), err))
 			return false;
 		header_bytes = load_be32(head + 100);

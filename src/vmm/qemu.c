@@ -72,8 +72,7 @@ static bool query_run_state(VmmVm *head, VmmRunStateDone *done, void *context, E
 static bool execute(VmmVm *head, const char *command, json_t *arguments, VmmDone *done,
 		    void *context, Error *err)
 {
-	QemuOperation *operation =
-		qemu_operation_new_plain(qemu_vm_of(head), done, context, err);
+	QemuOperation *operation = qemu_operation_new_plain(qemu_vm_of(head), done, context, err);
 
 	if (!operation) {
 		json_decref(arguments);
@@ -110,8 +109,7 @@ static bool check_may_cont(QemuOperation *operation, json_t *ret, Error *err)
 
 static bool cont(VmmVm *head, VmmDone *done, void *context, Error *err)
 {
-	QemuOperation *operation =
-		qemu_operation_new_plain(qemu_vm_of(head), done, context, err);
+	QemuOperation *operation = qemu_operation_new_plain(qemu_vm_of(head), done, context, err);
 
 	if (!operation)
 		return false;

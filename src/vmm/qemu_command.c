@@ -9,8 +9,8 @@
 
 enum {
 	PREALLOC_THREADS_MAX = 16,
-	/* Slots of the root bus. 0 is the host bridge, 1 the i440fx family's south bridge, 31 that of
-	 * q35; the rest is ours. */
+	/* Slots of the root bus. 0 is the host bridge, 1 the i440fx family's south bridge, 31 that
+	 * of q35; the rest is ours. */
 	SLOT_VGA = 2,
 	SLOT_DISKS = 3,
 	SLOT_NICS = 16,
@@ -93,8 +93,9 @@ static bool put_basics(Build *build)
 
 	return put(build, "-nodefaults") && put(build, "-no-user-config") && put(build, "-S") &&
 	       put_pair(build, "-msg", "timestamp=on") &&
-	       put_pair(build, "-sandbox",
-			"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny") &&
+	       put_pair(
+		       build, "-sandbox",
+		       "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny") &&
 	       put_format(build, "-name", "guest=sealift-%s,debug-threads=on", m->uuid) &&
 	       put_pair(build, "-uuid", m->uuid);
 }
@@ -129,8 +130,8 @@ static bool put_memory(Build *build)
 {
 	const Manifest *m = &build->input->vm->manifest;
 	const Resources *resources = build->input->resources;
-	json_t *object = json_pack("{s:s, s:s, s:I, s:b}", "qom-type", "memory-backend-ram", "id", "m0",
-				   "size", (json_int_t)m->memory_bytes, "dump", 0);
+	json_t *object = json_pack("{s:s, s:s, s:I, s:b}", "qom-type", "memory-backend-ram", "id",
+				   "m0", "size", (json_int_t)m->memory_bytes, "dump", 0);
 
 	if (object && resources->memory == MEMORY_HUGE_2M) {
 		json_object_set_new(object, "qom-type", json_string("memory-backend-memfd"));
@@ -176,8 +177,8 @@ static bool put_disk_backend(Build *build, size_t i)
 		return false;
 	file = json_pack("{s:s, s:s, s:s, s:b, s:s, s:{s:b}}", "driver",
 			 resolved->is_block_device ? "host_device" : "file", "node-name", file_node,
-			 "filename", filename, "read-only", disk->read_only, "discard", "unmap", "cache",
-			 "direct", resolved->direct);
+			 "filename", filename, "read-only", disk->read_only, "discard", "unmap",
+			 "cache", "direct", resolved->direct);
 	if (!put_json(build, "-blockdev", file))
 		return false;
 	format = json_pack("{s:s, s:s, s:s, s:b, s:s, s:{s:b}}", "driver", qcow2 ? "qcow2" : "raw",
@@ -241,7 +242,8 @@ static bool put_nic(Build *build, size_t i)
 	snprintf(device_id, sizeof(device_id), "nic%zu", i);
 	snprintf(address, sizeof(address), "0x%zx", SLOT_NICS + i);
 	if (!put_json(build, "-netdev",
-		      nic->kind == NETWORK_BRIDGE ? tap_netdev(build, i, id) : user_netdev(nic, id)))
+		      nic->kind == NETWORK_BRIDGE ? tap_netdev(build, i, id)
+						  : user_netdev(nic, id)))
 		return false;
 	/* No option ROM: its size would differ between packagings, and with it the machine. */
 	return put_json(build, "-device",
@@ -255,7 +257,7 @@ static bool put_consoles(Build *build)
 {
 	if (!put_pair(build, "-chardev",
 		      "socket,id=serial0,server=on,wait=off,path=" QEMU_SOCKET_PREFIX
-		      QEMU_SOCKET_SERIAL) ||
+			      QEMU_SOCKET_SERIAL) ||
 	    !put_json(build, "-device",
 		      json_pack("{s:s, s:s, s:s}", "driver", "isa-serial", "id", "serial0-device",
 				"chardev", "serial0")))
@@ -301,8 +303,9 @@ bool qemu_command_build(const QemuCommandInput *input, QemuCommand *ret_command,
 {
 	AUTO_QEMU_COMMAND QemuCommand command = { .argc = 0 };
 	bool q35 = !strncmp(input->vm->manifest.machine, "pc-q35-", 7);
-	Build build = { .input = input, .command = &command, .err = err,
-			.bus = q35 ? "pcie.0" : "pci.0" };
+	Build build = {
+		.input = input, .command = &command, .err = err, .bus = q35 ? "pcie.0" : "pci.0"
+	};
 
 	if (!put_all(&build))
 		return false;

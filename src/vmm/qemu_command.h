@@ -19,14 +19,14 @@ enum {
 /* As QEMU sees them; the engine reaches the same sockets beneath the VM's socket directory. */
 #define QEMU_SOCKET_PREFIX "/proc/self/fd/3/"
 #define QEMU_SOCKET_SERIAL "serial.sock"
-#define QEMU_SOCKET_VNC "vnc.sock"
+#define QEMU_SOCKET_VNC	   "vnc.sock"
 
 typedef struct QemuCommandInput {
 	const Resources *resources;
 	const ResolvedVm *vm;
-	bool incoming;	   /* -incoming defer, memory populated if the manifest wants it */
-	int sockets_fd;	   /* O_PATH of the directory for QEMU's sockets */
-	int qmp_listen_fd; /* a listening UNIX socket */
+	bool incoming;		 /* -incoming defer, memory populated if the manifest wants it */
+	int sockets_fd;		 /* O_PATH of the directory for QEMU's sockets */
+	int qmp_listen_fd;	 /* a listening UNIX socket */
 	int tap_fds[LIMIT_NICS]; /* for nics of NETWORK_BRIDGE */
 } QemuCommandInput;
 

@@ -5,9 +5,9 @@
 
 #include "vmm/resources.h"
 
-#define QEMU_FILE_RECORD "record"
-#define QEMU_FILE_QMP "qmp.sock"
-#define QEMU_FILE_LOG "qemu.log"
+#define QEMU_FILE_RECORD       "record"
+#define QEMU_FILE_QMP	       "qmp.sock"
+#define QEMU_FILE_LOG	       "qemu.log"
 #define QEMU_DIRECTORY_SOCKETS "sockets"
 
 typedef struct QemuDirectory {

@@ -58,7 +58,8 @@ void qemu_vm_free(VmmVm *head)
 	qemu_vm_leave(vm);
 }
 
-/* --- the log ----------------------------------------------------------------------------------- */
+/* --- the log -----------------------------------------------------------------------------------
+ */
 
 static void keep_log(QemuVm *vm, const char *text, size_t size)
 {
@@ -123,7 +124,8 @@ static void add_last_words(QemuVm *vm)
 	}
 }
 
-/* --- the end ----------------------------------------------------------------------------------- */
+/* --- the end -----------------------------------------------------------------------------------
+ */
 
 static void on_exit_event(evutil_socket_t fd, short what, void *context)
 {
@@ -176,7 +178,8 @@ static void lose(QemuVm *vm, const Error *cause, int64_t grace_ms)
 						      .tv_usec = grace_ms % 1000 * 1000 });
 }
 
-/* --- QMP --------------------------------------------------------------------------------------- */
+/* --- QMP ---------------------------------------------------------------------------------------
+ */
 
 static void on_qmp_ready(void *context)
 {
@@ -216,8 +219,8 @@ static void on_qmp_event(void *context, const char *name, json_t *data, int64_t 
 		vm->events.on_resume(vm->events_context, &vm->head, when);
 	else if (!strcmp(name, "MIGRATION"))
 		vm->events.on_status(vm->events_context, &vm->head,
-				     vmm_migration_status_of_word(json_string_value(
-					     json_object_get(data, "status"))),
+				     vmm_migration_status_of_word(
+					     json_string_value(json_object_get(data, "status"))),
 				     when);
 	qemu_vm_leave(vm);
 }
@@ -242,14 +245,15 @@ void qemu_vm_connect(QemuVm *vm, QemuOperation *startup, int64_t greeting_ms)
 		lose(vm, &err, 0);
 }
 
-/* --- birth ------------------------------------------------------------------------------------- */
+/* --- birth -------------------------------------------------------------------------------------
+ */
 
 static bool watch(QemuVm *vm, Error *err)
 {
 	int log_fd = vm->process.log_fd;
 
-	vm->exit_event = event_new(vm->base, vm->process.pid_fd, EV_READ | EV_PERSIST,
-				   on_exit_event, vm);
+	vm->exit_event =
+		event_new(vm->base, vm->process.pid_fd, EV_READ | EV_PERSIST, on_exit_event, vm);
 	vm->grace_timer = event_new(vm->base, -1, 0, on_grace_over, vm);
 	if (log_fd >= 0)
 		vm->log_event = event_new(vm->base, log_fd, EV_READ | EV_PERSIST, on_log, vm);
@@ -267,8 +271,8 @@ static void open_log_file(QemuVm *vm)
 	snprintf(path, sizeof(path), "%s/%s", vm->directory.path, QEMU_FILE_LOG);
 	vm->log_file_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (vm->log_file_fd >= 0 && !fstat(vm->log_file_fd, &status))
-		vm->logged_bytes = status.st_size < QEMU_LOG_MAX_BYTES ? (size_t)status.st_size :
-									  QEMU_LOG_MAX_BYTES;
+		vm->logged_bytes = status.st_size < QEMU_LOG_MAX_BYTES ? (size_t)status.st_size
+								       : QEMU_LOG_MAX_BYTES;
 }
 
 QemuVm *qemu_vm_new(struct event_base *base, const Resources *resources, QemuDirectory *directory,

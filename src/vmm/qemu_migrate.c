@@ -33,9 +33,9 @@ static json_t *capabilities(const VmmFeatures *features, unsigned int channels)
 
 	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
 		if (wanted[i].offered)
-			json_array_append_new(list, json_pack("{s:s, s:b}", "capability",
-							      wanted[i].name, "state",
-							      wanted[i].wanted));
+			json_array_append_new(list,
+					      json_pack("{s:s, s:b}", "capability", wanted[i].name,
+							"state", wanted[i].wanted));
 	return json_pack("{s:o}", "capabilities", list);
 }
 

@@ -31,7 +31,8 @@ enum {
 	STAT_START_TIME = 22, /* field number, proc(5) */
 	MOVED_FD_FIRST = 64,
 };
-static_assert((int)QEMU_FD_FIRST + QEMU_FDS_MAX < MOVED_FD_FIRST, "moved descriptors are out of the way");
+static_assert((int)QEMU_FD_FIRST + QEMU_FDS_MAX < MOVED_FD_FIRST,
+	      "moved descriptors are out of the way");
 
 typedef struct Record {
 	pid_t pid;
@@ -287,7 +288,8 @@ bool qemu_process_cpu_us(const QemuProcess *process, int64_t *ret_us, Error *err
 bool qemu_process_kill(const QemuProcess *process, Error *err)
 {
 	if (syscall(SYS_pidfd_send_signal, process->pid_fd, SIGKILL, NULL, 0) && errno != ESRCH)
-		return error_set_errno(err, ERROR_IO, errno, "cannot kill process %d", process->pid);
+		return error_set_errno(err, ERROR_IO, errno, "cannot kill process %d",
+				       process->pid);
 	return true;
 }
 

@@ -54,8 +54,10 @@ static bool spawn_in(const VmmStart *start, bool incoming, const QemuDirectory *
 	CLEANUP(taps_close) Taps taps;
 	AUTO_QEMU_COMMAND QemuCommand command = { .argc = 0 };
 	AUTO_FD int qmp_fd = -1;
-	QemuCommandInput input = { .resources = start->resources, .vm = start->vm,
-				   .incoming = incoming, .sockets_fd = directory->sockets_fd };
+	QemuCommandInput input = { .resources = start->resources,
+				   .vm = start->vm,
+				   .incoming = incoming,
+				   .sockets_fd = directory->sockets_fd };
 	char record[sizeof(directory->path) + 16];
 
 	memset(&taps, 0xff, sizeof(taps));
@@ -92,8 +94,7 @@ static QemuVm *spawn(struct event_base *base, const VmmStart *start, bool incomi
 /* The first step of each start is the schema. */
 static bool check_schema(QemuOperation *operation, json_t *ret, Error *err)
 {
-	return operation->at ||
-	       qemu_features_of_schema(ret, &operation->vm->features, err);
+	return operation->at || qemu_features_of_schema(ret, &operation->vm->features, err);
 }
 
 static void add_startup_steps(QemuOperation *operation, const char *last_command)

@@ -106,9 +106,9 @@ void qemu_operations_settle(QemuVm *vm, const Error *cause);
 /* qemu_lifecycle.c */
 
 /* Takes directory and process. NULL without memory; then they stay the caller's. */
-QemuVm *qemu_vm_new(struct event_base *base, const Resources *resources,
-		    QemuDirectory *directory, QemuProcess *process, const VmmEvents *events,
-		    void *events_context, Error *err);
+QemuVm *qemu_vm_new(struct event_base *base, const Resources *resources, QemuDirectory *directory,
+		    QemuProcess *process, const VmmEvents *events, void *events_context,
+		    Error *err);
 void qemu_vm_free(VmmVm *vm);
 /* For callbacks: keep the memory while one runs. */
 void qemu_vm_enter(QemuVm *vm);

@@ -183,8 +183,8 @@ static void arm_timer(QmpClient *client)
 	wait_us = earliest - now_us();
 	if (wait_us < 0)
 		wait_us = 0;
-	event_add(client->timer, &(struct timeval){ .tv_sec = wait_us / 1000000,
-						    .tv_usec = wait_us % 1000000 });
+	event_add(client->timer,
+		  &(struct timeval){ .tv_sec = wait_us / 1000000, .tv_usec = wait_us % 1000000 });
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *context)
@@ -330,8 +330,11 @@ static bool submit(QmpClient *client, const char *command, json_t *arguments, in
 				 QMP_PENDING_MAX);
 	if (!enqueue(client, object, fd, err))
 		return error_prefix(err, "%s", command);
-	*pending = (Pending){ .used = true, .id = client->next_id++, .deadline_us = deadline_us,
-			      .reply = reply, .context = context };
+	*pending = (Pending){ .used = true,
+			      .id = client->next_id++,
+			      .deadline_us = deadline_us,
+			      .reply = reply,
+			      .context = context };
 	snprintf(pending->command, sizeof(pending->command), "%s", command);
 	arm_timer(client);
 	return true;
@@ -446,8 +449,8 @@ static bool take_lines(QmpClient *client, Error *err)
 {
 	while (client->state != QMP_CLOSED && client->input.used > client->scanned) {
 		const char *start = (const char *)client->input.data;
-		const char *end = memchr(start + client->scanned, '\n',
-					 client->input.used - client->scanned);
+		const char *end =
+			memchr(start + client->scanned, '\n', client->input.used - client->scanned);
 		size_t size;
 
 		if (!end) {

@@ -60,7 +60,8 @@ DEFINE_CLEANUP(QmpClient, qmp, qmp_free)
  * on_ready and after on_closed, ERROR_LIMIT with too many pending. `reply` may be NULL. */
 MUST_CHECK bool qmp_execute(QmpClient *client, const char *command, json_t *arguments,
 			    int64_t deadline_ms, QmpReply *reply, void *context, Error *err);
-/* The same with a descriptor beside it (SCM_RIGHTS), for add-fd and getfd. fd stays the caller's. */
+/* The same with a descriptor beside it (SCM_RIGHTS), for add-fd and getfd. fd stays the caller's.
+ */
 MUST_CHECK bool qmp_execute_with_fd(QmpClient *client, const char *command, json_t *arguments,
 				    int fd, int64_t deadline_ms, QmpReply *reply, void *context,
 				    Error *err);

@@ -60,7 +60,8 @@ static bool may_use(const ResourceAccess *access, const char *peer_domain)
 static bool refuse_name(const char *kind, const char *name, const char *peer_domain, Error *err)
 {
 	if (!peer_domain)
-		return error_set(err, ERROR_NOT_FOUND, "%s \"%s\" is not one of this host", kind, name);
+		return error_set(err, ERROR_NOT_FOUND, "%s \"%s\" is not one of this host", kind,
+				 name);
 	return error_set(err, ERROR_DENIED, "%s \"%s\" is not one for domain \"%s\"", kind, name,
 			 peer_domain);
 }
@@ -239,7 +240,8 @@ static bool open_local_boot_file(const char *path, const uint8_t sha256[DIGEST_S
 	if (!boot_file_digest(fd, digest, err))
 		return error_prefix(err, "%s", path);
 	if (memcmp(digest, sha256, sizeof(digest)))
-		return error_set(err, ERROR_CONFLICT, "%s changed since its VM was described", path);
+		return error_set(err, ERROR_CONFLICT, "%s changed since its VM was described",
+				 path);
 	*ret_fd = TAKE_FD(fd);
 	return true;
 }

@@ -24,7 +24,8 @@ enum {
 
 typedef enum NetworkKind { NETWORK_BRIDGE, NETWORK_USER } NetworkKind;
 typedef enum AccelKind { ACCEL_TCG, ACCEL_KVM } AccelKind;
-/* Anonymous memory with transparent huge pages populates fastest where no huge pages are set aside. */
+/* Anonymous memory with transparent huge pages populates fastest where no huge pages are set aside.
+ */
 typedef enum MemoryKind { MEMORY_ANONYMOUS, MEMORY_HUGE_2M } MemoryKind;
 
 /* Who may name a pool or network. Several entries may share a name as long as each domain finds at
@@ -102,7 +103,8 @@ typedef struct ResolvedNic {
 	size_t forwards_count;
 } ResolvedNic;
 
-/* A manifest with every name replaced by this host's own thing. Index i belongs to manifest index i. */
+/* A manifest with every name replaced by this host's own thing. Index i belongs to manifest index
+ * i. */
 typedef struct ResolvedVm {
 	Manifest manifest;
 	int kernel_fd; /* -1: none */

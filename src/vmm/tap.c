@@ -15,8 +15,9 @@ static bool set_name(struct ifreq *request, const char *name, Error *err)
 {
 	*request = (struct ifreq){ 0 };
 	if (strlen(name) >= IFNAMSIZ)
-		return error_set(err, ERROR_CONFIG, "interface name %s is longer than %d characters",
-				 name, IFNAMSIZ - 1);
+		return error_set(err, ERROR_CONFIG,
+				 "interface name %s is longer than %d characters", name,
+				 IFNAMSIZ - 1);
 	memcpy(request->ifr_name, name, strlen(name) + 1);
 	return true;
 }
@@ -72,7 +73,8 @@ static bool join_bridge(int control_fd, const char *bridge, const char *tap, Err
 		return false;
 	request.ifr_ifindex = (int)if_nametoindex(tap);
 	if (!request.ifr_ifindex || ioctl(control_fd, SIOCBRADDIF, &request))
-		return error_set_errno(err, ERROR_IO, errno, "cannot put %s on bridge %s", tap, bridge);
+		return error_set_errno(err, ERROR_IO, errno, "cannot put %s on bridge %s", tap,
+				       bridge);
 	return true;
 }
 

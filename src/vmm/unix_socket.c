@@ -13,7 +13,8 @@
 
 enum { BACKLOG = LIMIT_CHANNELS + 1 };
 
-static bool make_address(int directory_fd, const char *name, struct sockaddr_un *address, Error *err)
+static bool make_address(int directory_fd, const char *name, struct sockaddr_un *address,
+			 Error *err)
 {
 	int length;
 
@@ -42,8 +43,8 @@ bool unix_socket_connect(int directory_fd, const char *name, int *ret_fd, Error 
 		return error_set_errno(err, ERROR_UNAVAILABLE, errno, "cannot connect to %s", name);
 	if (!S_ISSOCK(status.st_mode))
 		return error_set(err, ERROR_DENIED, "%s is not a socket", name);
-	/* By the file that was looked at: its directory may belong to the other side, which could put
-	 * a link to somebody else's socket in its place. */
+	/* By the file that was looked at: its directory may belong to the other side, which could
+	 * put a link to somebody else's socket in its place. */
 	snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d", file_fd);
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)))
 		return error_set_errno(err, ERROR_UNAVAILABLE, errno, "cannot connect to %s", name);

@@ -60,8 +60,8 @@ static bool take_text(const Parse *parse, const config_setting_t *setting, TextC
 	if (!text)
 		return wrong(parse, setting, err, "is not a string in quotes");
 	if (strlen(text) >= size)
-		return wrong(parse, setting, err, "is \"%.64s...\": longer than %zu characters", text,
-			     size - 1);
+		return wrong(parse, setting, err, "is \"%.64s...\": longer than %zu characters",
+			     text, size - 1);
 	if (!text_is(klass, text, 1))
 		return wrong(parse, setting, err, "is \"%s\": malformed", text);
 	memcpy(ret_text, text, strlen(text) + 1);
@@ -146,10 +146,11 @@ static bool take_machine(Parse *parse, const config_setting_t *setting, Error *e
 		return false;
 	if (manifest_is_versioned_machine(m->machine))
 		return true;
-	return wrong(parse, setting, err,
-		     "is \"%s\": must be a versioned type such as \"pc-q35-10.0\", so that every host "
-		     "builds the same machine",
-		     m->machine);
+	return wrong(
+		parse, setting, err,
+		"is \"%s\": must be a versioned type such as \"pc-q35-10.0\", so that every host "
+		"builds the same machine",
+		m->machine);
 }
 
 static bool take_cpu(Parse *parse, const config_setting_t *setting, Error *err)
@@ -175,7 +176,8 @@ static bool take_memory(Parse *parse, const config_setting_t *setting, Error *er
 	uint64_t *bytes = &parse->file->manifest.memory_bytes;
 
 	if (!text || !vm_file_parse_size(text, bytes))
-		return wrong(parse, setting, err, "is \"%.64s\": not a size such as \"512M\" or \"2G\"",
+		return wrong(parse, setting, err,
+			     "is \"%.64s\": not a size such as \"512M\" or \"2G\"",
 			     text ? text : "");
 	if (*bytes < LIMIT_MEMORY_MIN || *bytes > LIMIT_MEMORY_BYTES || *bytes % (2 << 20))
 		return wrong(parse, setting, err,
@@ -461,8 +463,8 @@ static bool refuse_includes(const char *name, const char *text, Error *err)
 	for (const char *p = text; *p; line++) {
 		p += strspn(p, " \t");
 		if (*p == '@')
-			return error_set(err, ERROR_CONFIG, "%s:%d: @include is not allowed here", name,
-					 line);
+			return error_set(err, ERROR_CONFIG, "%s:%d: @include is not allowed here",
+					 name, line);
 		p += strcspn(p, "\n");
 		p += *p == '\n';
 	}

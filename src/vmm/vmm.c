@@ -5,16 +5,11 @@
 #include <string.h>
 
 static const char *const status_words[] = {
-	[VMM_MIGRATION_NONE] = "none",
-	[VMM_MIGRATION_SETUP] = "setup",
-	[VMM_MIGRATION_ACTIVE] = "active",
-	[VMM_MIGRATION_PRE_SWITCHOVER] = "pre-switchover",
-	[VMM_MIGRATION_DEVICE] = "device",
-	[VMM_MIGRATION_COMPLETED] = "completed",
-	[VMM_MIGRATION_FAILED] = "failed",
-	[VMM_MIGRATION_CANCELLING] = "cancelling",
-	[VMM_MIGRATION_CANCELLED] = "cancelled",
-	[VMM_MIGRATION_OTHER] = "other",
+	[VMM_MIGRATION_NONE] = "none",		 [VMM_MIGRATION_SETUP] = "setup",
+	[VMM_MIGRATION_ACTIVE] = "active",	 [VMM_MIGRATION_PRE_SWITCHOVER] = "pre-switchover",
+	[VMM_MIGRATION_DEVICE] = "device",	 [VMM_MIGRATION_COMPLETED] = "completed",
+	[VMM_MIGRATION_FAILED] = "failed",	 [VMM_MIGRATION_CANCELLING] = "cancelling",
+	[VMM_MIGRATION_CANCELLED] = "cancelled", [VMM_MIGRATION_OTHER] = "other",
 };
 static_assert(ARRAY_SIZE(status_words) == VMM_MIGRATION_STATUS_COUNT, "a word for each status");
 

@@ -27,7 +27,8 @@ typedef enum VmmMigrationStatus {
 	VMM_MIGRATION_NONE,
 	VMM_MIGRATION_SETUP,
 	VMM_MIGRATION_ACTIVE,
-	VMM_MIGRATION_PRE_SWITCHOVER, /* guest stopped, nothing final: waits for vmm_continue_switchover */
+	VMM_MIGRATION_PRE_SWITCHOVER, /* guest stopped, nothing final: waits for
+					 vmm_continue_switchover */
 	VMM_MIGRATION_DEVICE,
 	VMM_MIGRATION_COMPLETED,
 	VMM_MIGRATION_FAILED,
@@ -95,8 +96,8 @@ typedef void VmmDone(void *context, const Error *err);
 typedef struct VmmStart {
 	const Resources *resources; /* outlives the VmmVm */
 	const char *instance;	    /* TEXT_NAME, unique on this host: names the run directory */
-	ResolvedVm *vm;		    /* its descriptors stay the caller's; it may close them on return */
-	int64_t deadline_ms;	    /* until it runs or is ready */
+	ResolvedVm *vm;	     /* its descriptors stay the caller's; it may close them on return */
+	int64_t deadline_ms; /* until it runs or is ready */
 } VmmStart;
 
 /* What it took to have an incoming VM ready, the hypervisor's own start included. */
@@ -109,8 +110,8 @@ typedef void VmmPreparedDone(void *context, const VmmPrepared *prepared, const E
 typedef void VmmRunStateDone(void *context, VmmRunState state, const Error *err);
 
 typedef struct VmmMigrateOut {
-	const char *socket;	/* name of a socket made by vmm_listen */
-	unsigned int channels;	/* multifd channels besides main: 0 or 1 is none, at most 16 */
+	const char *socket;	    /* name of a socket made by vmm_listen */
+	unsigned int channels;	    /* multifd channels besides main: 0 or 1 is none, at most 16 */
 	uint64_t bandwidth_bytes_s; /* 0: unlimited */
 	uint64_t max_downtime_ms;
 } VmmMigrateOut;
@@ -158,8 +159,8 @@ struct VmmDriver {
 	bool (*connect)(VmmVm *vm, const char *name, int *ret_fd, Error *err);
 	bool (*migrate_out)(VmmVm *vm, const VmmMigrateOut *out, VmmDone *done, void *context,
 			    Error *err);
-	bool (*incoming_listen)(VmmVm *vm, const char *socket, unsigned int channels,
-				VmmDone *done, void *context, Error *err);
+	bool (*incoming_listen)(VmmVm *vm, const char *socket, unsigned int channels, VmmDone *done,
+				void *context, Error *err);
 	bool (*query_migration)(VmmVm *vm, VmmMigrationDone *done, void *context, Error *err);
 	bool (*query_run_state)(VmmVm *vm, VmmRunStateDone *done, void *context, Error *err);
 	bool (*continue_switchover)(VmmVm *vm, VmmDone *done, void *context, Error *err);
@@ -178,8 +179,8 @@ struct VmmVm {
 
 /* Boots a VM on this host; done once the guest runs. NULL with err if it cannot even begin. */
 static inline VmmVm *vmm_start(const VmmDriver *driver, struct event_base *base,
-			       const VmmStart *start, const VmmEvents *events,
-			       void *events_context, VmmDone *done, void *context, Error *err)
+			       const VmmStart *start, const VmmEvents *events, void *events_context,
+			       VmmDone *done, void *context, Error *err)
 {
 	return driver->start(base, start, events, events_context, done, context, err);
 }
@@ -197,11 +198,10 @@ static inline VmmVm *vmm_prepare_incoming(const VmmDriver *driver, struct event_
  * process is gone (what it left behind is then removed). */
 static inline VmmVm *vmm_adopt(const VmmDriver *driver, struct event_base *base,
 			       const Resources *resources, const char *instance,
-			       const VmmEvents *events, void *events_context,
-			       VmmRunStateDone *done, void *context, Error *err)
+			       const VmmEvents *events, void *events_context, VmmRunStateDone *done,
+			       void *context, Error *err)
 {
-	return driver->adopt(base, resources, instance, events, events_context, done, context,
-			     err);
+	return driver->adopt(base, resources, instance, events, events_context, done, context, err);
 }
 
 /* Lets go of the VM, which goes on. If its process is gone, removes its run directory. NULL is
@@ -275,8 +275,8 @@ MUST_CHECK static inline bool vmm_incoming_listen(VmmVm *vm, const char *socket,
 	return vm->driver->incoming_listen(vm, socket, channels, done, context, err);
 }
 
-MUST_CHECK static inline bool vmm_query_migration(VmmVm *vm, VmmMigrationDone *done,
-						  void *context, Error *err)
+MUST_CHECK static inline bool vmm_query_migration(VmmVm *vm, VmmMigrationDone *done, void *context,
+						  Error *err)
 {
 	return vm->driver->query_migration(vm, done, context, err);
 }
@@ -313,8 +313,7 @@ MUST_CHECK static inline bool vmm_stop(VmmVm *vm, VmmDone *done, void *context, 
 }
 
 /* Tells the network where the guest's addresses are now. */
-MUST_CHECK static inline bool vmm_announce_self(VmmVm *vm, VmmDone *done, void *context,
-						Error *err)
+MUST_CHECK static inline bool vmm_announce_self(VmmVm *vm, VmmDone *done, void *context, Error *err)
 {
 	return vm->driver->announce_self(vm, done, context, err);
 }

@@ -30,7 +30,8 @@ typedef struct Traffic {
 	uint64_t sequence; /* of the next record = records under this key: the bound on records keeps
 			    * it far from wrapping */
 	uint64_t blocks;
-	uint64_t bytes; /* of data */
+	uint64_t bytes;	  /* of data */
+	uint64_t records; /* under all keys */
 	bool begun;	/* by a ping */
 	bool ended;
 	bool dead;
@@ -120,6 +121,7 @@ static void take_nonce(Traffic *traffic, size_t inner, uint8_t ret_nonce[AEAD_NO
 	for (size_t i = 0; i < sizeof(sequence); i++)
 		ret_nonce[AEAD_NONCE_SIZE - sizeof(sequence) + i] ^= sequence[i];
 	traffic->sequence++;
+	traffic->records++;
 	/* the header and the lengths block count too */
 	traffic->blocks += (inner + BLOCK_SIZE - 1) / BLOCK_SIZE + 2;
 }
@@ -171,6 +173,16 @@ void record_opener_free(RecordOpener *opener)
 uint64_t record_sealer_bytes(const RecordSealer *sealer)
 {
 	return sealer->traffic.bytes;
+}
+
+uint64_t record_sealer_records(const RecordSealer *sealer)
+{
+	return sealer->traffic.records;
+}
+
+uint64_t record_opener_records(const RecordOpener *opener)
+{
+	return opener->traffic.records;
 }
 
 uint64_t record_opener_bytes(const RecordOpener *opener)

@@ -95,8 +95,9 @@ MUST_CHECK bool record_seal_ping(RecordSealer *sealer, uint8_t *buffer, size_t *
 /* The end, with the count of all data sealed before. Nothing can follow. */
 MUST_CHECK bool record_seal_end(RecordSealer *sealer, uint8_t *buffer, size_t *ret_size,
 				Error *err);
-/* Content bytes of all data records so far. */
+/* Content bytes of all data records so far, and the count of all records, pings and updates too. */
 uint64_t record_sealer_bytes(const RecordSealer *sealer);
+uint64_t record_sealer_records(const RecordSealer *sealer);
 
 /* How many bytes follow this header, RECORD_REST_MIN..RECORD_REST_MAX: to be checked before they are
  * read. ERROR_PEER with the value and the bound. */
@@ -120,6 +121,7 @@ typedef struct RecordView {
 MUST_CHECK bool record_open(RecordOpener *opener, uint8_t *buffer, size_t rest,
 			    RecordView *ret_record, Error *err);
 uint64_t record_opener_bytes(const RecordOpener *opener);
+uint64_t record_opener_records(const RecordOpener *opener);
 bool record_opener_ended(const RecordOpener *opener);
 
 #endif

@@ -223,6 +223,7 @@ static void send_setup(Rig *rig, MoverSide side)
 
 	snprintf(setup.aead, sizeof(setup.aead), "%s", options->aead);
 	memcpy(setup.secret, rig->secret, sizeof(setup.secret));
+	setup.secret[47] ^= options->wrong_key && side == MOVER_SOURCE;
 	memcpy(setup.routing, rig->routing, sizeof(setup.routing));
 	rig_send(rig, side, MOVER_SETUP, 0, &mover_setup_schema, &setup);
 }

@@ -58,6 +58,7 @@ typedef struct RigOptions {
 	unsigned int channels;
 	uint64_t bandwidth_bytes_s;
 	const char *user; /* --user, or NULL */
+	bool wrong_key;	  /* the sides' PRKs differ */
 } RigOptions;
 
 typedef struct Rig {

@@ -110,10 +110,263 @@ static void test_moves_everything(void **state)
 	}
 }
 
+/* Filters see every piece in order, keys change every few records, records are padded. */
+static void test_moves_everything_through_a_filter(void **state)
+{
+	RigOptions options = plain_options();
+
+	(void)state;
+	options.path = getenv("SEALIFT_TEST_GUARDED_MOVER");
+	options.channels = 2;
+	move_both_ways(&options, 12 * MIB + 8, 1 * MIB);
+	options.sealed = false;
+	move_both_ways(&options, 3 * MIB + 8, 0);
+}
+
+static void test_most_channels(void **state)
+{
+	RigOptions options = plain_options();
+
+	(void)state;
+	options.channels = LIMIT_CHANNELS;
+	move_both_ways(&options, 1 * MIB, 4096);
+}
+
+static void test_filter_refuses_before_qemu_sees_it(void **state)
+{
+	RigOptions options = plain_options();
+	char got[64] = "";
+	Rig rig;
+
+	(void)state;
+	options.path = getenv("SEALIFT_TEST_GUARDED_MOVER");
+	rig_start(&rig, &options);
+	rig_connect_all(&rig);
+	assert_int_equal(send(rig.qemu[MOVER_SOURCE][0], "good", 4, 0), 4);
+	assert_int_equal(recv(rig.qemu[MOVER_DESTINATION][0], got, 4, MSG_WAITALL), 4);
+	assert_int_equal(send(rig.qemu[MOVER_SOURCE][0], "bad: POISON", 11, 0), 11);
+	rig_wait(&rig, MOVER_DESTINATION, &rig.movers[MOVER_DESTINATION].failed);
+	assert_string_equal(rig.movers[MOVER_DESTINATION].failure.text,
+			    "channel main: test-guard refuses: poison at byte 4");
+	assert_int_equal(recv(rig.qemu[MOVER_DESTINATION][0], got, sizeof(got), 0), 0);
+	rig_wait(&rig, MOVER_SOURCE, &rig.movers[MOVER_SOURCE].failed);
+	rig_stop(&rig);
+}
+
+/* A lone small message does not wait for more. */
+static void test_small_messages_pass_at_once(void **state)
+{
+	RigOptions options = plain_options();
+	Rig rig;
+
+	(void)state;
+	rig_start(&rig, &options);
+	rig_connect_all(&rig);
+	for (int i = 0; i < 200; i++) {
+		MoverSide from = i % 2 ? MOVER_DESTINATION : MOVER_SOURCE;
+		struct pollfd row = { .fd = rig.qemu[!from][0], .events = POLLIN };
+		uint32_t number = (uint32_t)i, back = 0;
+
+		assert_int_equal(send(rig.qemu[from][0], &number, 4, 0), 4);
+		assert_int_equal(poll(&row, 1, 5000), 1);
+		assert_int_equal(recv(rig.qemu[!from][0], &back, 4, MSG_WAITALL), 4);
+		assert_int_equal(back, number);
+	}
+	rig_stop(&rig);
+}
+
+/* As QEMU's source ends: it closes its main socket for good while the way back still talks. */
+static void test_source_qemu_may_leave_first(void **state)
+{
+	RigOptions options = plain_options();
+	RigStream writer;
+	Rig rig;
+
+	(void)state;
+	rig_start(&rig, &options);
+	rig_connect_all(&rig);
+	assert_int_equal(send(rig.qemu[MOVER_SOURCE][0], "all", 3, 0), 3);
+	close(rig.qemu[MOVER_SOURCE][0]);
+	rig.qemu[MOVER_SOURCE][0] = -1;
+	rig_wait(&rig, MOVER_DESTINATION, &rig.movers[MOVER_DESTINATION].ended[false][0]);
+	writer = (RigStream){ .fd = rig.qemu[MOVER_DESTINATION][0], .seed = 1, .bytes = 2 * MIB };
+	rig_write_start(&writer);
+	rig_stream_join(&writer);
+	assert_true(writer.clean);
+	rig_wait(&rig, MOVER_SOURCE, &rig.movers[MOVER_SOURCE].done);
+	rig_wait(&rig, MOVER_DESTINATION, &rig.movers[MOVER_DESTINATION].done);
+	assert_int_equal(rig.movers[MOVER_SOURCE].ended_bytes[false][0], 2 * MIB);
+	rig_stop(&rig);
+}
+
+/* The same with bytes of the way back that QEMU never read. */
+static void test_source_qemu_may_leave_bytes_unread(void **state)
+{
+	RigOptions options = plain_options();
+	struct pollfd row;
+	Rig rig;
+
+	(void)state;
+	rig_start(&rig, &options);
+	rig_connect_all(&rig);
+	assert_int_equal(send(rig.qemu[MOVER_DESTINATION][0], "unread", 6, 0), 6);
+	row = (struct pollfd){ .fd = rig.qemu[MOVER_SOURCE][0], .events = POLLIN };
+	assert_int_equal(poll(&row, 1, RIG_DEADLINE_MS), 1);
+	assert_int_equal(send(rig.qemu[MOVER_SOURCE][0], "all", 3, 0), 3);
+	close(rig.qemu[MOVER_SOURCE][0]);
+	rig.qemu[MOVER_SOURCE][0] = -1;
+	rig_wait(&rig, MOVER_DESTINATION, &rig.movers[MOVER_DESTINATION].ended[false][0]);
+	assert_int_equal(rig.movers[MOVER_DESTINATION].ended_bytes[false][0], 3);
+	shutdown(rig.qemu[MOVER_DESTINATION][0], SHUT_WR);
+	rig_wait(&rig, MOVER_SOURCE, &rig.movers[MOVER_SOURCE].done);
+	rig_stop(&rig);
+}
+
+/* The engine may pass QEMU's side long after the network's, with data waiting. */
+static void test_local_side_may_come_late(void **state)
+{
+	RigOptions options = plain_options();
+	RigStream writer, reader;
+	Rig rig;
+
+	(void)state;
+	rig_start(&rig, &options);
+	rig_connect_local(&rig, MOVER_SOURCE, 0);
+	writer = (RigStream){ .fd = rig.qemu[MOVER_SOURCE][0], .seed = 8, .bytes = 300000 };
+	rig_write_start(&writer);
+	rig_connect_network(&rig, 0);
+	rig_wait_proven(&rig, MOVER_SOURCE, 1);
+	rig_wait_proven(&rig, MOVER_DESTINATION, 1);
+	rig_wait(&rig, MOVER_SOURCE, &rig.movers[MOVER_SOURCE].ended[true][0]);
+	rig_connect_local(&rig, MOVER_DESTINATION, 0);
+	reader = (RigStream){ .fd = rig.qemu[MOVER_DESTINATION][0], .seed = 8 };
+	rig_read_start(&reader);
+	rig_stream_join(&writer);
+	rig_stream_join(&reader);
+	assert_true(reader.clean && reader.same);
+	assert_int_equal(reader.moved, 300000);
+	rig_stop(&rig);
+}
+
+static double measure_rate(uint64_t limit, uint64_t bytes, unsigned int channels)
+{
+	RigOptions options = plain_options();
+	RigStream writers[LIMIT_CHANNELS], readers[LIMIT_CHANNELS];
+	const MoverStats *stats;
+	double seconds;
+	Rig rig;
+
+	options.bandwidth_bytes_s = limit;
+	options.channels = channels;
+	rig_start(&rig, &options);
+	rig_connect_all(&rig);
+	start_streams(&rig, writers, readers, bytes / channels, MOVER_SOURCE);
+	check_streams(&rig, writers, readers);
+	rig_wait(&rig, MOVER_DESTINATION, &rig.movers[MOVER_DESTINATION].ended[false][0]);
+	rig.movers[MOVER_DESTINATION].have_stats = false;
+	rig_send(&rig, MOVER_DESTINATION, MOVER_QUERY, 0, NULL, NULL);
+	rig_wait(&rig, MOVER_DESTINATION, &rig.movers[MOVER_DESTINATION].have_stats);
+	stats = &rig.movers[MOVER_DESTINATION].stats;
+	seconds = (double)(stats->last_byte_us - stats->first_byte_us) / 1e6;
+	rig_stop(&rig);
+	return (double)stats->wire_in_bytes / seconds;
+}
+
+static void test_holds_the_bandwidth(void **state)
+{
+	double rate = measure_rate(40000000, 80000000, 3);
+
+	(void)state;
+	if (rate < 0.95 * 40e6 || rate > 1.05 * 40e6)
+		fail_msg("%.1f MB/s where 40 were allowed", rate / 1e6);
+}
+
+static void test_changes_the_bandwidth_in_flight(void **state)
+{
+	const MoverBandwidth unlimited = { 0 };
+	RigOptions options = plain_options();
+	RigStream writer, reader;
+	MoverStats *stats;
+	int64_t start_us;
+	Rig rig;
+
+	(void)state;
+	options.bandwidth_bytes_s = 100000; /* 100 s for all of it */
+	rig_start(&rig, &options);
+	rig_connect_all(&rig);
+	stats = &rig.movers[MOVER_DESTINATION].stats;
+	start_us = clock_monotonic_us(&clock_system);
+	start_streams(&rig, &writer, &reader, 10000000, MOVER_SOURCE);
+	do {
+		rig.movers[MOVER_DESTINATION].have_stats = false;
+		rig_send(&rig, MOVER_DESTINATION, MOVER_QUERY, 0, NULL, NULL);
+		rig_wait(&rig, MOVER_DESTINATION, &rig.movers[MOVER_DESTINATION].have_stats);
+	} while (stats->stream_in_bytes < 30000);
+	rig_send(&rig, MOVER_SOURCE, MOVER_BANDWIDTH, 0, &mover_bandwidth_schema, &unlimited);
+	check_streams(&rig, &writer, &reader);
+	assert_true(clock_monotonic_us(&clock_system) - start_us < 20000000);
+	rig_stop(&rig);
+}
+
+static void expect_refusal(Rig *rig, const char *text)
+{
+	RigMover *mover = &rig->movers[MOVER_SOURCE];
+
+	rig_wait(rig, MOVER_SOURCE, &mover->failed);
+	assert_non_null(strstr(mover->failure.text, text));
+	rig_wait(rig, MOVER_SOURCE, &mover->gone);
+	rig_stop(rig);
+}
+
+static void test_refuses_a_broken_contract(void **state)
+{
+	RigOptions options = plain_options();
+	Rig rig;
+
+	(void)state;
+	rig_start(&rig, &options);
+	rig_connect_local(&rig, MOVER_SOURCE, 0);
+	rig_connect_local(&rig, MOVER_SOURCE, 0);
+	expect_refusal(&rig, "a second socket of QEMU for channel main");
+	rig_start(&rig, &options);
+	rig_connect_local(&rig, MOVER_SOURCE, 3);
+	expect_refusal(&rig, "channel 3 of 1");
+	rig_start(&rig, &options);
+	/* What breaks the rules of the link itself has no answer but the end. */
+	rig_send(&rig, MOVER_SOURCE, MOVER_BANDWIDTH, 0, NULL, NULL);
+	rig_wait(&rig, MOVER_SOURCE, &rig.movers[MOVER_SOURCE].gone);
+	rig_stop(&rig);
+	options.aead = "rot13";
+	rig_start(&rig, &options);
+	expect_refusal(&rig, "no AEAD provider \"rot13\"");
+}
+
+static void test_runs_as_a_user_of_its_own(void **state)
+{
+	RigOptions options = plain_options();
+
+	(void)state;
+	if (geteuid())
+		skip();
+	options.user = "65534:65534";
+	move_both_ways(&options, 1 * MIB, 4096);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_moves_everything),
+		cmocka_unit_test(test_moves_everything_through_a_filter),
+		cmocka_unit_test(test_most_channels),
+		cmocka_unit_test(test_filter_refuses_before_qemu_sees_it),
+		cmocka_unit_test(test_small_messages_pass_at_once),
+		cmocka_unit_test(test_source_qemu_may_leave_first),
+		cmocka_unit_test(test_source_qemu_may_leave_bytes_unread),
+		cmocka_unit_test(test_local_side_may_come_late),
+		cmocka_unit_test(test_holds_the_bandwidth),
+		cmocka_unit_test(test_changes_the_bandwidth_in_flight),
+		cmocka_unit_test(test_refuses_a_broken_contract),
+		cmocka_unit_test(test_runs_as_a_user_of_its_own),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

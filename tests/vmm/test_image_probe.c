@@ -16,14 +16,14 @@ static void make_qcow2(uint8_t head[IMAGE_PROBE_BYTES])
 	memset(head, 0, IMAGE_PROBE_BYTES);
 	memcpy(head, "QFI\xfb", 4);
 	store_be32(head + 4, 3);
-	store_be32(head + 20, 16);	  /* cluster bits */
-	store_be64(head + 24, 64 << 20);  /* size */
-	store_be32(head + 36, 1);	  /* L1 entries */
-	store_be64(head + 40, 0x30000);	  /* L1 table */
-	store_be64(head + 48, 0x10000);	  /* refcount table */
+	store_be32(head + 20, 16);	 /* cluster bits */
+	store_be64(head + 24, 64 << 20); /* size */
+	store_be32(head + 36, 1);	 /* L1 entries */
+	store_be64(head + 40, 0x30000);	 /* L1 table */
+	store_be64(head + 48, 0x10000);	 /* refcount table */
 	store_be32(head + 56, 1);
 	store_be32(head + 96, 4);
-	store_be32(head + 100, 112);	     /* header length */
+	store_be32(head + 100, 112);	    /* header length */
 	store_be32(head + 112, 0x6803f857); /* feature names */
 	store_be32(head + 116, 0x180);
 }
@@ -58,10 +58,14 @@ static void test_raw_with_planted_header(void **state)
 		size_t size;
 		const char *format;
 	} plants[] = {
-		{ 0, "QFI\xfb", 4, "qcow2" },	    { 0, "KDMV", 4, "vmdk" },
-		{ 0, "COWD", 4, "vmdk" },	    { 0, "# Disk DescriptorFile", 21, "vmdk" },
-		{ 0, "vhdxfile", 8, "vhdx" },	    { 0, "conectix", 8, "vpc" },
-		{ 0, "QED\0", 4, "qed" },	    { 0, "WithoutFreeSpace", 16, "parallels" },
+		{ 0, "QFI\xfb", 4, "qcow2" },
+		{ 0, "KDMV", 4, "vmdk" },
+		{ 0, "COWD", 4, "vmdk" },
+		{ 0, "# Disk DescriptorFile", 21, "vmdk" },
+		{ 0, "vhdxfile", 8, "vhdx" },
+		{ 0, "conectix", 8, "vpc" },
+		{ 0, "QED\0", 4, "qed" },
+		{ 0, "WithoutFreeSpace", 16, "parallels" },
 		{ 64, "\x7f\x10\xda\xbe", 4, "vdi" },
 	};
 

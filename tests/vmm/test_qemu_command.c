@@ -13,7 +13,14 @@
 
 #include "vmm/qemu_command.h"
 
-enum { FD_SOCKETS = 101, FD_QMP = 102, FD_KERNEL = 103, FD_INITRD = 104, FD_DISK = 110, FD_TAP = 120 };
+enum {
+	FD_SOCKETS = 101,
+	FD_QMP = 102,
+	FD_KERNEL = 103,
+	FD_INITRD = 104,
+	FD_DISK = 110,
+	FD_TAP = 120
+};
 
 typedef struct Fixture {
 	Resources *resources;
@@ -29,10 +36,17 @@ static int setup(void **state)
 	f->resources = calloc(1, sizeof(*f->resources));
 	strcpy(f->resources->qemu_path, "/usr/bin/qemu-system-x86_64");
 	f->resources->prealloc_threads = 3;
-	*m = (Manifest){ .name = "vm1", .uuid = "6f1c0f3e-2f0b-4f4e-9d58-1f0f8a1b2c3d",
-			 .machine = "pc-q35-10.0", .cpu = "max", .cpus = 2,
-			 .memory_bytes = 256 << 20, .display = DISPLAY_VNC, .boots_kernel = true,
-			 .append = "console=ttyS0", .disks_count = 2, .nics_count = 2 };
+	*m = (Manifest){ .name = "vm1",
+			 .uuid = "6f1c0f3e-2f0b-4f4e-9d58-1f0f8a1b2c3d",
+			 .machine = "pc-q35-10.0",
+			 .cpu = "max",
+			 .cpus = 2,
+			 .memory_bytes = 256 << 20,
+			 .display = DISPLAY_VNC,
+			 .boots_kernel = true,
+			 .append = "console=ttyS0",
+			 .disks_count = 2,
+			 .nics_count = 2 };
 	m->disks[0] = (ManifestDisk){ "shared", "vm1.raw", DISK_RAW, 1 << 20, false };
 	m->disks[1] = (ManifestDisk){ "shared", "vm1.qcow2", DISK_QCOW2, 1 << 20, true };
 	m->nics[0] = (ManifestNic){ "lan", "52:54:00:00:00:01" };
@@ -40,13 +54,16 @@ static int setup(void **state)
 	f->vm.kernel_fd = FD_KERNEL;
 	f->vm.initrd_fd = FD_INITRD;
 	f->vm.disks[0] = (ResolvedDisk){ .fd = FD_DISK };
-	f->vm.disks[1] = (ResolvedDisk){ .fd = FD_DISK + 1, .is_block_device = true, .direct = true };
+	f->vm.disks[1] =
+		(ResolvedDisk){ .fd = FD_DISK + 1, .is_block_device = true, .direct = true };
 	f->vm.nics[0] = (ResolvedNic){ .kind = NETWORK_BRIDGE, .bridge = "br0" };
 	f->vm.nics[1] = (ResolvedNic){ .kind = NETWORK_USER, .subnet = "10.0.0.0/24" };
 	f->vm.nics[1].forwards[0] = (ForwardResource){ "127.0.0.1", 7777, "10.0.0.5", 7777 };
 	f->vm.nics[1].forwards_count = 1;
-	f->input = (QemuCommandInput){ .resources = f->resources, .vm = &f->vm,
-				       .sockets_fd = FD_SOCKETS, .qmp_listen_fd = FD_QMP,
+	f->input = (QemuCommandInput){ .resources = f->resources,
+				       .vm = &f->vm,
+				       .sockets_fd = FD_SOCKETS,
+				       .qmp_listen_fd = FD_QMP,
 				       .tap_fds = { FD_TAP, -1 } };
 	*state = f;
 	return 0;
@@ -111,18 +128,21 @@ static void test_source(void **state)
 	assert_string_equal(c.argv[0], "/usr/bin/qemu-system-x86_64");
 	assert_true(has(&c, "-nodefaults") && has(&c, "-no-user-config") && has(&c, "-S"));
 	assert_false(has(&c, "-incoming"));
-	assert_string_equal(value_of(&c, "-sandbox", 0),
-			    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
-	assert_string_equal(value_of(&c, "-machine", 0),
-			    "type=pc-q35-10.0,memory-backend=m0,dump-guest-core=off,vmport=off,usb=off");
+	assert_string_equal(
+		value_of(&c, "-sandbox", 0),
+		"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+	assert_string_equal(
+		value_of(&c, "-machine", 0),
+		"type=pc-q35-10.0,memory-backend=m0,dump-guest-core=off,vmport=off,usb=off");
 	assert_string_equal(value_of(&c, "-accel", 0), "tcg");
 	assert_string_equal(value_of(&c, "-m", 0), "size=256M");
 	assert_string_equal(value_of(&c, "-smp", 0), "cpus=2,maxcpus=2");
 	is_json(&c, "-object", 0,
 		"{\"qom-type\":\"memory-backend-ram\",\"id\":\"m0\",\"size\":268435456,\"dump\":false}");
 	assert_string_equal(value_of(&c, "-chardev", 0), "socket,id=qmp0,server=on,wait=off,fd=4");
-	assert_string_equal(value_of(&c, "-chardev", 1),
-			    "socket,id=serial0,server=on,wait=off,path=/proc/self/fd/3/serial.sock");
+	assert_string_equal(
+		value_of(&c, "-chardev", 1),
+		"socket,id=serial0,server=on,wait=off,path=/proc/self/fd/3/serial.sock");
 	assert_string_equal(value_of(&c, "-vnc", 0), "unix:/proc/self/fd/3/vnc.sock");
 	assert_string_equal(value_of(&c, "-kernel", 0), "/proc/self/fd/5");
 	assert_string_equal(value_of(&c, "-initrd", 0), "/proc/self/fd/6");
@@ -158,7 +178,8 @@ static void test_disks_and_nics(void **state)
 	is_json(&c, "-device", 3,
 		"{\"driver\":\"virtio-blk-pci\",\"id\":\"disk1\",\"drive\":\"disk1\",\"bus\":\"pcie.0\","
 		"\"addr\":\"0x4\"}");
-	is_json(&c, "-netdev", 0, "{\"type\":\"tap\",\"id\":\"net0\",\"fd\":\"9\",\"vhost\":false}");
+	is_json(&c, "-netdev", 0,
+		"{\"type\":\"tap\",\"id\":\"net0\",\"fd\":\"9\",\"vhost\":false}");
 	assert_int_equal(c.fds[9 - QEMU_FD_FIRST], FD_TAP);
 	is_json(&c, "-netdev", 1,
 		"{\"type\":\"user\",\"id\":\"net1\",\"net\":\"10.0.0.0/24\","
@@ -218,8 +239,13 @@ static void test_incoming(void **state)
 static void test_hostile_values_stay_values(void **state)
 {
 	static const char *const texts[] = {
-		"-drive file=/etc/shadow", ",file=/etc/shadow,id=x", "\" -incoming exec:sh \"", "a=,,b",
-		"$(reboot)",		   "`reboot`; '",	     "{\"driver\":\"file\"}",
+		"-drive file=/etc/shadow",
+		",file=/etc/shadow,id=x",
+		"\" -incoming exec:sh \"",
+		"a=,,b",
+		"$(reboot)",
+		"`reboot`; '",
+		"{\"driver\":\"file\"}",
 	};
 	Fixture *f = *state;
 	AUTO_QEMU_COMMAND QemuCommand plain;

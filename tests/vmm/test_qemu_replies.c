@@ -11,12 +11,12 @@
 #include "vmm/qemu_features.h"
 #include "vmm/qemu_status.h"
 
-#define SCHEMA_TYPES                                                                             \
+#define SCHEMA_TYPES                                                                                            \
 	"{\"name\":\"1\",\"meta-type\":\"object\",\"members\":[{\"name\":\"capabilities\",\"type\":\"[2]\"}]}," \
-	"{\"name\":\"[2]\",\"meta-type\":\"array\",\"element-type\":\"2\"},"                     \
-	"{\"name\":\"2\",\"meta-type\":\"object\",\"members\":[{\"name\":\"capability\",\"type\":\"3\"}," \
-	"{\"name\":\"state\",\"type\":\"bool\"}]},"                                             \
-	"{\"name\":\"3\",\"meta-type\":\"enum\",\"values\":[\"events\",\"return-path\",\"multifd\"]}," \
+	"{\"name\":\"[2]\",\"meta-type\":\"array\",\"element-type\":\"2\"},"                                    \
+	"{\"name\":\"2\",\"meta-type\":\"object\",\"members\":[{\"name\":\"capability\",\"type\":\"3\"},"       \
+	"{\"name\":\"state\",\"type\":\"bool\"}]},"                                                             \
+	"{\"name\":\"3\",\"meta-type\":\"enum\",\"values\":[\"events\",\"return-path\",\"multifd\"]},"          \
 	"{\"name\":\"migrate-set-capabilities\",\"meta-type\":\"command\",\"arg-type\":\"1\"}"
 
 static json_t *load(const char *text)
@@ -40,10 +40,11 @@ static void test_features(void **state)
 		     features.announce_self || features.zero_page_detection);
 	json_decref(schema);
 
-	schema = load("[" SCHEMA_TYPES ",{\"name\":\"9\",\"meta-type\":\"object\",\"members\":"
-		      "[{\"name\":\"uri\",\"type\":\"str\"},{\"name\":\"exit-on-error\",\"type\":\"bool\"}]},"
-		      "{\"name\":\"migrate-incoming\",\"meta-type\":\"command\",\"arg-type\":\"9\"},"
-		      "{\"name\":\"announce-self\",\"meta-type\":\"command\",\"arg-type\":\"9\"}]");
+	schema = load(
+		"[" SCHEMA_TYPES ",{\"name\":\"9\",\"meta-type\":\"object\",\"members\":"
+		"[{\"name\":\"uri\",\"type\":\"str\"},{\"name\":\"exit-on-error\",\"type\":\"bool\"}]},"
+		"{\"name\":\"migrate-incoming\",\"meta-type\":\"command\",\"arg-type\":\"9\"},"
+		"{\"name\":\"announce-self\",\"meta-type\":\"command\",\"arg-type\":\"9\"}]");
 	assert_true(qemu_features_of_schema(schema, &features, &err));
 	assert_true(features.exit_on_error && features.announce_self);
 	json_decref(schema);
@@ -79,10 +80,11 @@ static void test_mutilated_schemas(void **state)
 
 static void test_migration(void **state)
 {
-	json_t *reply = load("{\"status\":\"active\",\"total-time\":1500,\"setup-time\":4,"
-			     "\"expected-downtime\":300,\"ram\":{\"total\":1000,\"transferred\":700,"
-			     "\"remaining\":300,\"mbps\":8.5,\"dirty-sync-count\":3,"
-			     "\"dirty-pages-rate\":42,\"page-size\":4096,\"normal\":-1}}");
+	json_t *reply =
+		load("{\"status\":\"active\",\"total-time\":1500,\"setup-time\":4,"
+		     "\"expected-downtime\":300,\"ram\":{\"total\":1000,\"transferred\":700,"
+		     "\"remaining\":300,\"mbps\":8.5,\"dirty-sync-count\":3,"
+		     "\"dirty-pages-rate\":42,\"page-size\":4096,\"normal\":-1}}");
 	VmmMigration migration;
 	Error err = ERROR_INIT;
 

@@ -155,8 +155,9 @@ static void test_vm_outlives_its_engine(void **state)
 	Call adopted = { 0 }, again = { 0 };
 	Error err = ERROR_INIT;
 	AUTO_RESOLVED_VM ResolvedVm vm = RESOLVED_VM_INIT;
-	VmmStart start = { .resources = world->resources, .instance = "source", .vm = &vm,
-			   .deadline_ms = 10000 };
+	VmmStart start = {
+		.resources = world->resources, .instance = "source", .vm = &vm, .deadline_ms = 10000
+	};
 	int64_t cpu_us = 0;
 	pid_t pid;
 
@@ -197,8 +198,9 @@ static void test_qemu_refuses(void **state)
 	AUTO_RESOLVED_VM ResolvedVm vm;
 	Call call = { 0 };
 	Error err = ERROR_INIT;
-	VmmStart start = { .resources = world->resources, .instance = "source", .vm = &vm,
-			   .deadline_ms = 10000 };
+	VmmStart start = {
+		.resources = world->resources, .instance = "source", .vm = &vm, .deadline_ms = 10000
+	};
 
 	strcpy(world->file.manifest.cpu, "no-such-model");
 	world_resolve(world, NULL, &vm);
@@ -219,8 +221,9 @@ static void test_qemu_is_missing(void **state)
 	AUTO_RESOLVED_VM ResolvedVm vm;
 	Call call = { 0 };
 	Error err = ERROR_INIT;
-	VmmStart start = { .resources = world->resources, .instance = "source", .vm = &vm,
-			   .deadline_ms = 10000 };
+	VmmStart start = {
+		.resources = world->resources, .instance = "source", .vm = &vm, .deadline_ms = 10000
+	};
 
 	strcpy(world->resources->qemu_path, "/nonexistent/qemu");
 	world_resolve(world, NULL, &vm);
@@ -254,7 +257,8 @@ static void test_vnc_is_on_its_socket(void **state)
 	assert_int_equal(err.category, ERROR_USAGE);
 }
 
-/* --- a TCP session through the move, on a bridge of a network namespace of our own --------------- */
+/* --- a TCP session through the move, on a bridge of a network namespace of our own ---------------
+ */
 
 static void set_up_bridge(const char *name)
 {
@@ -314,8 +318,7 @@ static void test_tcp_session_survives(void **state)
 	host_check_guest(&world->source, 1, 60);
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	inet_pton(AF_INET, "10.0.0.5", &guest.sin_addr);
-	assert_true(connect(fd, (struct sockaddr *)&guest, sizeof(guest)) &&
-		    errno == EINPROGRESS);
+	assert_true(connect(fd, (struct sockaddr *)&guest, sizeof(guest)) && errno == EINPROGRESS);
 	world_wait(world, has_connected, &fd, 20, "a connection to the guest");
 	ping(world, fd);
 	host_prepare(&world->destination);
@@ -336,8 +339,9 @@ static void test_free_tells_what_is_pending(void **state)
 	AUTO_RESOLVED_VM ResolvedVm vm;
 	Call call = { 0 }, adopted = { 0 };
 	Error err = ERROR_INIT;
-	VmmStart start = { .resources = world->resources, .instance = "source", .vm = &vm,
-			   .deadline_ms = 10000 };
+	VmmStart start = {
+		.resources = world->resources, .instance = "source", .vm = &vm, .deadline_ms = 10000
+	};
 
 	world_resolve(world, NULL, &vm);
 	host->vm = vmm_start(&vmm_driver_qemu, world->base, &start, &host_events, host, on_done,

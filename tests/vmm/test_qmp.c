@@ -93,7 +93,8 @@ static void on_answer(void *context, json_t *ret, const Error *err)
 		drop_client(answer->free_from);
 }
 
-static const QmpEvents events = { .on_ready = on_ready, .on_event = on_event,
+static const QmpEvents events = { .on_ready = on_ready,
+				  .on_event = on_event,
 				  .on_closed = on_closed };
 
 static void begin(Fixture *f, Script *script, int64_t greeting_ms)
@@ -142,15 +143,19 @@ static void ask(Fixture *f, size_t i, const char *command, json_t *arguments, in
 		fail_msg("%s", err.text);
 }
 
-/* --- right ------------------------------------------------------------------------------------- */
+/* --- right -------------------------------------------------------------------------------------
+ */
 
 static bool play_out_of_order(int fd)
 {
 	return script_greet(fd) && script_expect(fd, "\"execute\":\"first\"", NULL) &&
-	       script_expect(fd, "{\"execute\":\"second\",\"id\":3,\"arguments\":{\"n\":7}}", NULL) &&
-	       script_say(fd, "{\"timestamp\": {\"seconds\": 5, \"microseconds\": 6}, "
-			      "\"event\": \"STOP\"}\r\n"
-			      "{\"return\": \"two\", \"id\": 3}\r\n{\"id\": 2, \"return\": \"one\"}\r\n") &&
+	       script_expect(fd, "{\"execute\":\"second\",\"id\":3,\"arguments\":{\"n\":7}}",
+			     NULL) &&
+	       script_say(
+		       fd,
+		       "{\"timestamp\": {\"seconds\": 5, \"microseconds\": 6}, "
+		       "\"event\": \"STOP\"}\r\n"
+		       "{\"return\": \"two\", \"id\": 3}\r\n{\"id\": 2, \"return\": \"one\"}\r\n") &&
 	       script_expect_end(fd);
 }
 
@@ -180,9 +185,8 @@ static bool play_crumbs(int fd)
 	for (const char *p = greeting; *p; p++)
 		if (write(fd, p, 1) != 1)
 			return false;
-	return script_expect(fd, "qmp_capabilities", NULL) &&
-	       script_say(fd, "{\"return\": {},") && script_say(fd, " \"id\": 1}\n") &&
-	       script_expect_end(fd);
+	return script_expect(fd, "qmp_capabilities", NULL) && script_say(fd, "{\"return\": {},") &&
+	       script_say(fd, " \"id\": 1}\n") && script_expect_end(fd);
 }
 
 static void test_lines_may_come_in_pieces(void **state)
@@ -256,7 +260,8 @@ static void test_descriptor_goes_along(void **state)
 	assert_int_equal(f.answers[2].calls, 0);
 }
 
-/* --- slow -------------------------------------------------------------------------------------- */
+/* --- slow --------------------------------------------------------------------------------------
+ */
 
 static bool play_silence(int fd)
 {
@@ -300,7 +305,8 @@ static void test_negotiation_has_a_deadline(void **state)
 static bool play_late(int fd)
 {
 	return script_greet(fd) && script_expect(fd, "slow", NULL) &&
-	       script_expect(fd, "next", NULL) && script_say(fd, "{\"id\": 2, \"return\": \"late\"}\n") &&
+	       script_expect(fd, "next", NULL) &&
+	       script_say(fd, "{\"id\": 2, \"return\": \"late\"}\n") &&
 	       script_say(fd, "{\"id\": 3, \"return\": \"in time\"}\n") && script_expect_end(fd);
 }
 
@@ -336,8 +342,8 @@ static void test_queue_is_bounded(void **state)
 	(void)state;
 	begin(&f, play_greet_and_wait, REPLY_MS);
 	wait_for(&f, &f.ready, 1);
-	while (sent < REPLIES_MAX && qmp_execute(f.client, "quiet", NULL, REPLY_MS, on_answer,
-						 &f.answers[sent], &err))
+	while (sent < REPLIES_MAX &&
+	       qmp_execute(f.client, "quiet", NULL, REPLY_MS, on_answer, &f.answers[sent], &err))
 		sent++;
 	assert_int_equal(sent, QMP_PENDING_MAX);
 	assert_int_equal(err.category, ERROR_LIMIT);
@@ -365,12 +371,12 @@ static void test_output_is_bounded(void **state)
 	free(text);
 }
 
-/* --- dying and mad: each of these ends the connection ------------------------------------------ */
+/* --- dying and mad: each of these ends the connection ------------------------------------------
+ */
 
 static bool play_death(int fd)
 {
-	return script_greet(fd) && script_expect(fd, "one", NULL) &&
-	       script_expect(fd, "two", NULL);
+	return script_greet(fd) && script_expect(fd, "one", NULL) && script_expect(fd, "two", NULL);
 }
 
 static void test_death_is_told_to_all(void **state)
@@ -389,7 +395,8 @@ static void test_death_is_told_to_all(void **state)
 		assert_int_equal(f.answers[i].calls, 1);
 		assert_int_equal(f.answers[i].err.category, ERROR_UNAVAILABLE);
 	}
-	assert_false(qmp_execute(f.client, "three", NULL, REPLY_MS, on_answer, &f.answers[2], &err));
+	assert_false(
+		qmp_execute(f.client, "three", NULL, REPLY_MS, on_answer, &f.answers[2], &err));
 	end(&f);
 	assert_int_equal(f.answers[0].calls + f.answers[1].calls + f.answers[2].calls, 2);
 }
@@ -452,7 +459,9 @@ static bool play_same_id_twice(int fd)
 static bool play_error_without_id(int fd)
 {
 	return script_greet(fd) &&
-	       script_say(fd, "{\"error\": {\"class\": \"GenericError\", \"desc\": \"JSON parse error\"}}\n") &&
+	       script_say(
+		       fd,
+		       "{\"error\": {\"class\": \"GenericError\", \"desc\": \"JSON parse error\"}}\n") &&
 	       script_expect_end(fd);
 }
 
@@ -526,7 +535,8 @@ static void test_madness_ends_the_connection(void **state)
 	}
 }
 
-/* --- owners that let go at any point ----------------------------------------------------------- */
+/* --- owners that let go at any point -----------------------------------------------------------
+ */
 
 static bool play_event_and_reply(int fd)
 {
@@ -577,7 +587,8 @@ static void test_free_in_callbacks(void **state)
 	assert_int_equal(f.answers[0].calls + f.answers[1].calls, 2);
 }
 
-/* --- by path ----------------------------------------------------------------------------------- */
+/* --- by path -----------------------------------------------------------------------------------
+ */
 
 static void test_open_by_path(void **state)
 {

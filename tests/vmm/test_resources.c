@@ -91,16 +91,22 @@ static int setup(void **state)
 	f->resources->boot_files = boot_files_new(path, &err);
 	assert_non_null(f->resources->boot_files);
 
-	f->manifest = (Manifest){ .name = "vm1", .uuid = "6f1c0f3e-2f0b-4f4e-9d58-1f0f8a1b2c3d",
-				  .machine = "pc-q35-10.0", .cpu = "max", .cpus = 1,
-				  .memory_bytes = 256 << 20, .boots_kernel = true,
-				  .disks_count = 1, .nics_count = 1 };
+	f->manifest = (Manifest){ .name = "vm1",
+				  .uuid = "6f1c0f3e-2f0b-4f4e-9d58-1f0f8a1b2c3d",
+				  .machine = "pc-q35-10.0",
+				  .cpu = "max",
+				  .cpus = 1,
+				  .memory_bytes = 256 << 20,
+				  .boots_kernel = true,
+				  .disks_count = 1,
+				  .nics_count = 1 };
 	path_of(f, "boot/kernel", path, sizeof(path));
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	assert_true(boot_file_digest(fd, f->manifest.kernel_sha256, &err));
 	close(fd);
-	f->manifest.disks[0] = (ManifestDisk){ .pool = "disks", .volume = "vm1.raw",
-					       .format = DISK_RAW, .size_bytes = DISK_BYTES };
+	f->manifest.disks[0] = (ManifestDisk){
+		.pool = "disks", .volume = "vm1.raw", .format = DISK_RAW, .size_bytes = DISK_BYTES
+	};
 	f->manifest.nics[0] = (ManifestNic){ .network = "lan", .mac = "52:54:00:00:00:01" };
 	*state = f;
 	return 0;
@@ -109,9 +115,9 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	static const char *const files[] = {
-		"north/vm1.raw", "north/link.raw", "north/planted.raw", "north/fifo", "north/q.qcow2",
-		"north/hard.raw", "north/odd.raw", "north/sub/x.raw", "east/secret.raw", "boot/kernel",
-		"boot/other", "boot/link",
+		"north/vm1.raw",   "north/link.raw", "north/planted.raw", "north/fifo",
+		"north/q.qcow2",   "north/hard.raw", "north/odd.raw",	  "north/sub/x.raw",
+		"east/secret.raw", "boot/kernel",    "boot/other",	  "boot/link",
 	};
 	static const char *const directories[] = { "north/sub", "north", "east", "boot", "" };
 	Fixture *f = *state;
@@ -203,8 +209,16 @@ static void test_networks(void **state)
 
 static void test_volume_is_no_path(void **state)
 {
-	static const char *const names[] = { "../east/secret.raw", "/etc/passwd", "sub/x.raw", "..",
-					     ".hidden", "-option", "json:{}", "a,b", "", "a\nb" };
+	static const char *const names[] = { "../east/secret.raw",
+					     "/etc/passwd",
+					     "sub/x.raw",
+					     "..",
+					     ".hidden",
+					     "-option",
+					     "json:{}",
+					     "a,b",
+					     "",
+					     "a\nb" };
 	Fixture *f = *state;
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
@@ -273,8 +287,8 @@ static void test_qcow2(void **state)
 	store_be32(head + 20, 16);
 	store_be64(head + 24, 8 << 20);
 	write_disk(f, "north/q.qcow2", (const char *)head, sizeof(head));
-	f->manifest.disks[0] = (ManifestDisk){ .pool = "disks", .volume = "q.qcow2",
-					       .format = DISK_QCOW2 };
+	f->manifest.disks[0] =
+		(ManifestDisk){ .pool = "disks", .volume = "q.qcow2", .format = DISK_QCOW2 };
 	assert_true(resources_complete(f->resources, &f->manifest, &err));
 	assert_int_equal(f->manifest.disks[0].size_bytes, 8 << 20);
 	resolves(f, "north.example");
@@ -295,7 +309,8 @@ static void test_boot_files(void **state)
 	char path[128];
 
 	f->manifest.kernel_sha256[0] ^= 1;
-	refuses(f, "north.example", ERROR_NOT_FOUND, "kernel: no boot file here has SHA-256 bb7816bf");
+	refuses(f, "north.example", ERROR_NOT_FOUND,
+		"kernel: no boot file here has SHA-256 bb7816bf");
 	/* Found once it is there, whatever its name; not behind a link. */
 	f->manifest.kernel_sha256[0] ^= 1;
 	path_of(f, "boot/kernel", path, sizeof(path));

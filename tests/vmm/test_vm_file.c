@@ -63,7 +63,8 @@ static int remove_boot_files(void **state)
 static void test_good_file(void **state)
 {
 	/* FIPS 180-4's own example: SHA-256("abc"). */
-	static const char abc[] = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+	static const char abc[] =
+		"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 	uint8_t digest[DIGEST_SHA256_BYTES];
 	char path[64], kernel[64];
 	VmFile file;
@@ -133,7 +134,8 @@ static void test_bad_files(void **state)
 		{ "\"512M\"", "512", "vm.conf:6: memory is \"\": not a size" },
 		{ "512M", "8M", "vm.conf:6: memory is \"8M\": outside 16M to 16T" },
 		{ "512M", "99999999T", "vm.conf:6: memory is \"99999999T\": not a size" },
-		{ "512M", "17M", "vm.conf:6: memory is \"17M\": outside 16M to 16T, or no multiple" },
+		{ "512M", "17M",
+		  "vm.conf:6: memory is \"17M\": outside 16M to 16T, or no multiple" },
 		{ "pc-q35-10.0", "q35", "vm.conf:3: machine is \"q35\": must be a versioned" },
 		{ "pc-q35-10.0", "pc", "vm.conf:3: machine is \"pc\": must be a versioned" },
 		{ "pc-q35-10.0", "pc-q35-10.0,accel=kvm", "vm.conf:3: machine is" },
@@ -145,7 +147,8 @@ static void test_bad_files(void **state)
 		{ "\"vm1\"", "\"../vm1\"", "vm.conf:1: name is \"../vm1\": malformed" },
 		{ "\"vm1.raw\"", "\"../../etc/shadow\"", "vm.conf:10: volume is" },
 		{ "\"vm1.raw\"", "\"json:{}\"", "vm.conf:10: volume is" },
-		{ "\"raw\"", "\"vmdk\"", "vm.conf:11: format is \"vmdk\": not one of \"raw\", \"qcow2\"" },
+		{ "\"raw\"", "\"vmdk\"",
+		  "vm.conf:11: format is \"vmdk\": not one of \"raw\", \"qcow2\"" },
 		{ "true", "\"yes\"", "vm.conf:11: read_only is not true or false" },
 		{ "read_only", "readonly", "vm.conf:11: readonly is no setting that I know" },
 		{ "pool = \"shared\"; ", "", "vm.conf:10: entry has no \"pool\"" },
@@ -214,8 +217,17 @@ static void test_sizes(void **state)
 		{ "16T", UINT64_C(16) << 40 },
 		{ "18446744073709551615", UINT64_MAX },
 	};
-	static const char *const bad_sizes[] = { "",   "M",   "-1", "+1",  "1 M", "1MB", "0x10",
-						 "1m", "1.5G", " 1", "18446744073709551616",
+	static const char *const bad_sizes[] = { "",
+						 "M",
+						 "-1",
+						 "+1",
+						 "1 M",
+						 "1MB",
+						 "0x10",
+						 "1m",
+						 "1.5G",
+						 " 1",
+						 "18446744073709551616",
 						 "16777216T" };
 	uint64_t bytes;
 
@@ -241,9 +253,9 @@ static void test_missing_file(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good_file),    cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_bad_files),    cmocka_unit_test(test_too_many),
-		cmocka_unit_test(test_sizes),	     cmocka_unit_test(test_missing_file),
+		cmocka_unit_test(test_good_file), cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_bad_files), cmocka_unit_test(test_too_many),
+		cmocka_unit_test(test_sizes),	  cmocka_unit_test(test_missing_file),
 	};
 
 	return cmocka_run_group_tests(tests, make_boot_files, remove_boot_files);

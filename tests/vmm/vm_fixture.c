@@ -184,7 +184,8 @@ void world_wait(World *world, Condition *condition, const void *context, int dea
 	fail_msg("not within %d s: %s", deadline_s, what);
 }
 
-/* --- callbacks --------------------------------------------------------------------------------- */
+/* --- callbacks ---------------------------------------------------------------------------------
+ */
 
 static void over(Call *call, const Error *err)
 {
@@ -285,7 +286,8 @@ const VmmEvents host_events = {
 	.on_exit = on_exit_of_vm,
 };
 
-/* --- VMs --------------------------------------------------------------------------------------- */
+/* --- VMs ---------------------------------------------------------------------------------------
+ */
 
 void world_resolve(World *world, const char *peer_domain, ResolvedVm *ret_vm)
 {
@@ -305,7 +307,9 @@ void host_start(Host *host)
 	AUTO_RESOLVED_VM ResolvedVm vm;
 	Call call = { 0 };
 	Error err = ERROR_INIT;
-	VmmStart start = { .resources = world->resources, .instance = host->name, .vm = &vm,
+	VmmStart start = { .resources = world->resources,
+			   .instance = host->name,
+			   .vm = &vm,
 			   .deadline_ms = START_MS };
 
 	world_resolve(world, NULL, &vm);
@@ -325,7 +329,9 @@ void host_prepare(Host *host)
 	AUTO_RESOLVED_VM ResolvedVm vm;
 	Call call = { 0 };
 	Error err = ERROR_INIT;
-	VmmStart start = { .resources = world->resources, .instance = host->name, .vm = &vm,
+	VmmStart start = { .resources = world->resources,
+			   .instance = host->name,
+			   .vm = &vm,
 			   .deadline_ms = START_MS };
 
 	world_resolve(world, "north.example", &vm);
@@ -492,7 +498,8 @@ void host_kill(Host *host)
 	forget(host);
 }
 
-/* --- the way between them ---------------------------------------------------------------------- */
+/* --- the way between them ----------------------------------------------------------------------
+ */
 
 static void on_channel(evutil_socket_t fd, short what, void *context)
 {
@@ -524,8 +531,10 @@ void world_drop_relays(World *world)
 
 void world_migrate(World *world, unsigned int channels, uint64_t bandwidth_bytes_s)
 {
-	VmmMigrateOut out = { .socket = "out.sock", .channels = channels,
-			      .bandwidth_bytes_s = bandwidth_bytes_s, .max_downtime_ms = 300 };
+	VmmMigrateOut out = { .socket = "out.sock",
+			      .channels = channels,
+			      .bandwidth_bytes_s = bandwidth_bytes_s,
+			      .max_downtime_ms = 300 };
 	Call listening = { 0 }, ordered = { 0 };
 	Error err = ERROR_INIT;
 
@@ -537,8 +546,8 @@ void world_migrate(World *world, unsigned int channels, uint64_t bandwidth_bytes
 		fail_msg("%s", listening.err.text);
 	if (!vmm_listen(world->source.vm, "out.sock", &world->listen_fd, &err))
 		fail_msg("%s", err.text);
-	world->listen_event = event_new(world->base, world->listen_fd, EV_READ | EV_PERSIST,
-					on_channel, world);
+	world->listen_event =
+		event_new(world->base, world->listen_fd, EV_READ | EV_PERSIST, on_channel, world);
 	event_add(world->listen_event, NULL);
 	assert_true(vmm_migrate_out(world->source.vm, &out, on_done, &ordered, &err));
 	world_wait(world, call_is_over, &ordered, 15, "the source accepts the order");

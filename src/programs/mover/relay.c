@@ -17,10 +17,14 @@ enum {
 
 static void count(Flow *flow, size_t stream, size_t wire)
 {
+	const Channel *channel = flow->channel;
 	FlowCounters *c = &flow->counters;
 
 	atomic_fetch_add_explicit(&c->wire_bytes, wire, memory_order_relaxed);
-	atomic_fetch_add_explicit(&c->records, 1, memory_order_relaxed);
+	atomic_store_explicit(&c->records,
+			      flow->outbound ? record_sealer_records(channel->sealer) :
+					       record_opener_records(channel->opener),
+			      memory_order_relaxed);
 	if (stream) {
 		uint64_t now_us = (uint64_t)clock_monotonic_us(&clock_system);
 

@@ -1,0 +1,682 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The part of ./demo that runs two clouds: see `./demo --help`. Needs a build and the test guest;
+stands on tests/lab."""
+import argparse
+import contextlib
+import fcntl
+import glob
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import textwrap
+import time
+
+sys.dont_write_bytecode = True
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(TOP, "tests", "lab"))
+import lab as lab_module  # noqa: E402
+from lab import PATTERN, Lab, LabError, wait_for  # noqa: E402
+from wiretap import MARKER_PORT, Wiretap  # noqa: E402
+
+GUEST_OWN_MIB = 128  # what the guest's kernel and its programs need beside the walker
+RESERVE_MIB = 640    # what stays free on the machine, as the engine's reserve_memory asks
+CONTROL_BYTES = 16 << 20
+CONTROL_MAC = "52:54:00:77:00:06"
+STATE_FILE = "demo.json"
+BEGAN = time.monotonic()
+
+
+class Stopped(BaseException):
+    """Ctrl-C, or a signal that asks to end."""
+
+
+# --- the screen ----------------------------------------------------------------------------------
+
+def columns():
+    return max(40, min(100, shutil.get_terminal_size((100, 24)).columns))
+
+
+def step(text):
+    head = f"[{time.monotonic() - BEGAN:5.1f} s] "
+    print(textwrap.fill(text, columns(), initial_indent=head, subsequent_indent=" " * len(head)),
+          flush=True)
+
+
+def warn(text):
+    print(textwrap.fill(f"demo: warning: {text}", columns(), subsequent_indent="  "),
+          file=sys.stderr, flush=True)
+
+
+def row(group, label, value):
+    """One line of the report; a narrow terminal gets the value below its label."""
+    head = f"  {group:<7}{label:<33}"
+    if columns() < 78:
+        head = f"  {group:<7}{label}\n"
+        indent = " " * 11
+        print(head + textwrap.fill(value, columns(), initial_indent=indent, subsequent_indent=indent))
+        return
+    print(textwrap.fill(value, columns(), initial_indent=head, subsequent_indent=" " * len(head)))
+
+
+def duration(milliseconds):
+    if milliseconds < 10:
+        return f"{milliseconds:.1f} ms"
+    return f"{milliseconds:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.2f} s"
+
+
+def mib(size):
+    return f"{size / (1 << 20):,.1f} MiB"
+
+
+# --- what this machine can do --------------------------------------------------------------------
+
+def can_make_namespaces():
+    if os.geteuid() != 0:
+        return False
+    name = f"sl{os.getpid()}try"
+    made = subprocess.run(["ip", "netns", "add", name], stdin=subprocess.DEVNULL, check=False,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+    try:
+        return made and subprocess.run(
+            ["ip", "-n", name, "link", "add", "br0", "type", "bridge"], stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    finally:
+        if made:
+            subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+def choose_accel(arguments):
+    if arguments.accel:
+        return arguments.accel, "as asked for"
+    trial = lab_module.run([os.path.join(TOP, "scripts", "kvm-trial"), arguments.guest]).strip()
+    return trial, "it runs a guest here" if trial == "kvm" else "KVM runs no guest here: tried"
+
+
+def qemu_version(qemu):
+    match = re.search(r"version (\d+)\.(\d+)\.?(\d*)", lab_module.run([qemu, "--version"]))
+    if not match:
+        raise LabError(f"{qemu} does not say its version")
+    return tuple(int(part or 0) for part in match.groups())
+
+
+def choose_machine(version):
+    """A versioned type that this QEMU has; none newer than what the tests know."""
+    return "pc-q35-%d.%d" % min(version[:2], (10, 0))
+
+
+def check_memory(memory):
+    """Source and destination hold the guest at once, both on this machine."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        available = int(re.search(r"MemAvailable:\s+(\d+)", file.read())[1]) >> 10
+    needed = 2 * memory + RESERVE_MIB
+    if available < needed:
+        raise LabError(f"{available} MiB of memory are free, a guest of {memory} MiB needs {needed}: "
+                       "once in the north, once in the south; choose less by --memory")
+
+
+# --- what a demo leaves behind when it is told to, or is killed ----------------------------------
+
+def start_time(pid):
+    """Tells a process from a later one with the same number."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rsplit(")", 1)[1].split()[19]
+    except OSError:
+        return None
+
+
+def write_state(lab):
+    with open(os.path.join(lab.directory, STATE_FILE), "w", encoding="ascii") as file:
+        json.dump({"pid": os.getpid(), "start": start_time(os.getpid()),
+                   "namespaces": lab.made_namespaces}, file)
+
+
+def processes_of(directory, namespaces):
+    """Processes of one lab: its engines and roles by their program, QEMUs by the lab's paths in their
+    arguments, and whatever else is in its namespaces."""
+    found = set()
+    for name in namespaces:
+        with contextlib.suppress(LabError):
+            found.update(map(int, lab_module.run(["ip", "netns", "pids", name]).split()))
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            program = os.readlink(f"/proc/{entry}/exe")
+            with open(f"/proc/{entry}/cmdline", "rb") as file:
+                arguments = file.read()
+            if program.startswith(directory + "/") or (
+                    os.path.basename(program).startswith("qemu-system-")
+                    and f"{directory}/".encode() in arguments):
+                found.add(int(entry))
+    return found - {os.getpid()}
+
+
+def remains(directory, namespaces):
+    """What is still there of a lab, in words."""
+    left = [f"process {pid}" for pid in sorted(processes_of(directory, namespaces))]
+    left += [f"namespace {name}" for name in namespaces if os.path.exists(f"/run/netns/{name}")]
+    return left + ([directory] if os.path.exists(directory) else [])
+
+
+def remove(directory, namespaces):
+    processes = processes_of(directory, namespaces)
+    for pid in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_for("end of the demo's processes", lambda: not processes_of(directory, namespaces), 20)
+    for name in namespaces:
+        with contextlib.suppress(LabError):
+            lab_module.run(["ip", "netns", "del", name])
+    shutil.rmtree(directory, ignore_errors=True)
+    return len(processes)
+
+
+def clean():
+    found = 0
+    for directory in sorted(glob.glob(os.path.join(tempfile.gettempdir(), "sealift-*"))):
+        try:
+            # Whoever else may write in the temporary directory must not choose what is killed.
+            entry = os.lstat(directory)
+            if not stat.S_ISDIR(entry.st_mode) or entry.st_uid != os.geteuid():
+                continue
+            with open(os.path.join(directory, STATE_FILE), encoding="ascii") as file:
+                state = json.load(file)
+        except (OSError, ValueError):
+            continue
+        if start_time(state["pid"]) == state["start"]:
+            print(f"{directory}: its demo still runs (process {state['pid']}); left alone")
+            continue
+        namespaces = [name for name in state["namespaces"]
+                      if re.fullmatch(r"sl\w+-(north|south|tenant)", name)]
+        ended = remove(directory, namespaces)
+        print(f"removed {directory}, {len(namespaces)} namespaces, {ended} processes")
+        found += 1
+    if not found:
+        print("nothing to remove")
+    return 0
+
+
+# --- the guest's side ----------------------------------------------------------------------------
+
+class Console:
+    """The guest's serial console on one host: how its health is seen where it has no network."""
+
+    line_pattern = re.compile(r"walker t=(\d+) checked=(\d+) errors=(\d+) .*rounds=(\d+) disk=(\d+)")
+
+    def __init__(self, host, vm):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(host.vm(vm)["serial"])
+        self.buffer = ""
+
+    def next(self, seconds=60):
+        """The next line of the walker, as a match."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.socket.settimeout(max(0.1, deadline - time.monotonic()))
+            while "\n" in self.buffer:
+                line, self.buffer = self.buffer.split("\n", 1)
+                match = self.line_pattern.search(line)
+                if match:
+                    return match
+            try:
+                data = self.socket.recv(4096)
+            except TimeoutError:
+                data = b""
+            if not data:
+                raise LabError(f"no line of the guest within {seconds} s")
+            self.buffer += data.decode(errors="replace")
+
+    def close(self):
+        self.socket.close()
+
+
+class Probe:
+    """tests/lab/probe.py at the tenant's."""
+
+    def __init__(self, lab):
+        self.process = subprocess.Popen(
+            lab.client(["/usr/bin/python3", os.path.join(TOP, "tests", "lab", "probe.py"),
+                        lab_module.GUEST_ADDRESS]),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+
+    def mark(self):
+        """What it saw since the last mark."""
+        self.process.stdin.write(b"mark\n")
+        self.process.stdin.flush()
+        if not select.select([self.process.stdout], [], [], 20)[0]:
+            raise LabError("the probe does not answer")
+        line = self.process.stdout.readline()
+        if not line:
+            raise LabError("the probe ended")
+        return json.loads(line)
+
+    def close(self):
+        self.process.kill()
+        self.process.communicate()
+
+
+def status_of(walker):
+    line = walker.command("status")
+    return {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)}
+
+
+# --- the migration -------------------------------------------------------------------------------
+
+def cli(lab, host, *words):
+    return host.inside([os.path.join(lab.bin, "sealift"), "--socket", host.socket, *words])
+
+
+def migrate_on_terminal(command):
+    """The real program on a terminal of its own, whose progress line is passed on. Its report is
+    left out: the demo's own holds all of it."""
+    size = fcntl.ioctl(sys.stdout.fileno(), termios.TIOCGWINSZ, bytes(8))
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, size if struct.unpack("HHHH", size)[1] else
+                struct.pack("HHHH", 24, 80, 0, 0))
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+                               start_new_session=True)
+    os.close(theirs)
+    line, report = "", False
+    try:
+        while True:
+            try:
+                data = os.read(ours, 4096)
+            except OSError:  # how a terminal says that nobody writes to it any more
+                break
+            if not data:
+                break
+            for part in re.findall(r"\r\n|\r|\n|[^\r\n]+", data.decode(errors="replace")):
+                line = part if line.endswith(("\r", "\n")) else line + part
+                report = report or re.match(r"\S+ runs on ", line) is not None
+                if not report:
+                    sys.stdout.write(part)
+            sys.stdout.flush()
+    finally:
+        os.close(ours)
+        end(process)
+    return process.returncode
+
+
+def migrate_in_lines(command):
+    """Without a terminal: a line for each phase, and one a second while memory is sent."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               start_new_session=True)
+    phase, told = "", 0.0
+    try:
+        for line in process.stdout:
+            with contextlib.suppress(ValueError):
+                view = json.loads(line)
+                now = time.monotonic()
+                if view.get("phase") == phase and now - told < 1:
+                    continue
+                phase, told = view.get("phase", phase), now
+                more = f" {view['percent']} %" if "percent" in view else ""
+                step(f"  {phase}{more}")
+    finally:
+        end(process)
+    return process.returncode
+
+
+def end(process):
+    """Gives a program that is done a moment, and one that is not no more than that."""
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def migrate(lab, vm):
+    """Runs `sealift migrate`; the reports of both sides."""
+    step(f"sealift migrate {vm} south")
+    command = cli(lab, lab.north, "migrate", vm, "south")
+    status = (migrate_on_terminal if sys.stdout.isatty() else migrate_in_lines)(command)
+    if status:
+        raise LabError(f"sealift migrate ended with status {status}")
+    identifier = lab.north.migrations()[0]["migration"]
+    # The destination's own account comes a moment later, when its mover has ended.
+    here, there = (host.wait_migration(identifier, 20) for host in lab.hosts)
+    return here, there
+
+
+# --- the wiretap's control -----------------------------------------------------------------------
+
+def guest_memory(lab, host, vm, memory, size):
+    """A piece from the middle of the guest's memory, read from outside."""
+    pid = host.vm(vm)["pid"]
+    with open(f"/proc/{pid}/maps", encoding="ascii", errors="replace") as file:
+        for line in file:
+            first, last = (int(part, 16) for part in line.split()[0].split("-"))
+            if last - first >= memory << 20:
+                break
+        else:
+            raise LabError(f"QEMU (process {pid}) maps no {memory} MiB in one piece")
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as file:
+        file.seek(first + (memory << 19))
+        return file.read(size)
+
+
+def send_in_clear(lab, data):
+    """The same cable, the same two ends, no Sealift."""
+    listener = subprocess.Popen(
+        lab.south.inside(["socat", "-u", f"TCP-LISTEN:{MARKER_PORT},bind={lab.south.address},reuseaddr",
+                          "OPEN:/dev/null"]), stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        subprocess.run(lab.north.inside(["socat", "-u", "-b", "65536", "-",
+                                         f"TCP:{lab.south.address}:{MARKER_PORT},retry=100,interval=0.1"]),
+                       input=data, check=True, timeout=60)
+        listener.wait(20)
+    except (subprocess.SubprocessError, OSError) as error:
+        raise LabError(f"the control transfer failed: {error}") from error
+    finally:
+        listener.kill()
+        listener.wait()
+
+
+def control_by_memory(lab, memory):
+    """What the same search finds when a piece of the same memory crosses the same cable unsealed."""
+    data = guest_memory(lab, lab.south, "vm1", memory, CONTROL_BYTES)
+    with contextlib.closing(Wiretap(lab, "control.pcap")) as tap:
+        tap.start()
+        send_in_clear(lab, data)
+        tap.stop()
+        found = tap.count(PATTERN.encode())
+    return found, (f"{found:,} times when {CONTROL_BYTES >> 20} MiB of this guest's memory cross the "
+                   f"same wire in clear ({data.count(PATTERN.encode()):,} are in them)")
+
+
+def control_by_mode(lab, arguments):
+    """What the same search finds when a guest like this one moves in mode "disabled"."""
+    lab.start_vm(name="vm2", memory=arguments.memory, walker_mem=arguments.memory - GUEST_OWN_MIB,
+                 seed=2, mode="disabled", machine=arguments.machine, nic=False, rate=0)
+    with contextlib.closing(Console(lab.north, "vm2")) as console:
+        console.next(120)
+    with contextlib.closing(Wiretap(lab, "control.pcap")) as tap:
+        tap.start()
+        migrate(lab, "vm2")
+        tap.stop()
+        found = tap.count(PATTERN.encode())
+    lab.south.call("vm-stop", vm="vm2")
+    return found, (f"{found:,} times when a second guest crosses the same wire in mode \"disabled\" "
+                   f"({tap.dropped:,} packets dropped)")
+
+
+# --- the report ----------------------------------------------------------------------------------
+
+def report_migration(here, there, probe, before):
+    report, peer = here["report"], there.get("report", {})
+    row("time", "from the command to RESUME", f"{duration(report['total_ms'])}, of it "
+        f"{duration(report['populate_ms'])} to populate the memory in the south")
+    row("", "from the first byte to RESUME", duration(report["stream_ms"]))
+    row("", "downtime", f"{duration(report['downtime_ms'])} +/- {report['downtime_error_ms']:.1f} ms")
+    if probe:
+        if probe["icmp"]:
+            row("", "longest packet gap", f"{duration(probe['icmp']['longest_gap_ms'])} (asked every "
+                f"5 ms; {duration(before['icmp']['longest_gap_ms'])} before the migration)")
+        row("", "longest silence of the session", f"{duration(probe['tcp']['longest_gap_ms'])} "
+            f"(TCP; {duration(before['tcp']['longest_gap_ms'])} before the migration)")
+    row("bytes", "of the VM's stream", mib(report["stream_bytes"]))
+    over = report["wire_bytes"] / max(1, report["stream_bytes"]) - 1
+    row("", "on the wire", f"{mib(report['wire_bytes'])} (+{100 * over:.3f} %)")
+    row("", "throughput", f"{report['throughput_bytes_s'] / 1e6:,.0f} MB/s")
+    cpu = report["mover_cpu_ms"] + peer.get("mover_cpu_ms", 0)
+    per_gib = cpu / max(1, report["stream_bytes"]) * (1 << 30) / 2000
+    row("cost", "CPU of the movers", f"{report['mover_cpu_ms']:.0f} ms north, "
+        f"{peer.get('mover_cpu_ms', 0):.0f} ms south: {per_gib:.2f} s per GiB and side")
+    row("", "peak memory of a mover",
+        mib(max(report["mover_peak_bytes"], peer.get("mover_peak_bytes", 0))))
+    row("seal", "cipher", f"{report['cipher']} by {report['provider']}, mode {report['mode']}, "
+        f"{here['channels']} channels")
+
+
+def report_guest(guest):
+    row("guest", "counter", guest["counter"])
+    row("", "memory check", guest["memory"])
+    if guest.get("session"):
+        row("", "TCP session", guest["session"])
+    if guest.get("disk"):
+        row("", "disk", guest["disk"])
+
+
+def report_wire(tap, found, control):
+    if not tap:
+        row("wiretap", "none", "it needs root and tcpdump")
+        return
+    dropped = f"{tap.dropped:,} dropped by the kernel"
+    row("wiretap", "captured", f"{tap.captured:,} packets, {mib(tap.size)}; {dropped}")
+    row("", "the guest's known pattern", f"{found:,} times in the migration")
+    row("", "control: the same search", control)
+
+
+# --- the whole -----------------------------------------------------------------------------------
+
+def make_lab(arguments, stack):
+    namespaces = can_make_namespaces()
+    if not namespaces:
+        warn("no network namespaces here: two loopback addresses and a guest network without "
+             "privileges instead; then no session with the guest can be shown")
+    accel, why = choose_accel(arguments)
+    qemu = os.environ.get("SEALIFT_QEMU", "/usr/bin/qemu-system-x86_64")
+    version = qemu_version(qemu)
+    arguments.machine = choose_machine(version)
+    step(f"QEMU {'.'.join(map(str, version))}, {accel} ({why}), {os.cpu_count()} processors")
+    if version < (10, 0) and accel == "tcg":
+        warn("QEMU before 10 corrupts guests that it migrates under TCG, Sealift or not: errors that "
+             "the guest's memory check finds here may be QEMU's")
+    lab = stack.enter_context(contextlib.closing(Lab(
+        build=arguments.build, guest=arguments.guest, accel=accel, namespaces=namespaces,
+        extra_config="allow_disabled = true;" if arguments.control else "")))
+    write_state(lab)
+    step(f"two domains, north.example and south.example, each with its own root, in {lab.directory}")
+    lab.start()
+    step(f"an engine for each, in network namespaces {lab.north.namespace} and {lab.south.namespace}"
+         if namespaces else f"an engine for each, at {lab.north.address} and {lab.south.address}")
+    return lab
+
+
+def boot(lab, arguments):
+    memory = arguments.memory
+    lab.disk("vm1.raw")
+    lab.start_vm(memory=memory, walker_mem=memory - GUEST_OWN_MIB, disk="vm1.raw",
+                 machine=arguments.machine)
+    step(f"vm1 boots in the north: {memory} MiB, a disk, a network card; {memory - GUEST_OWN_MIB} MiB "
+         "of it hold a known pattern on each page")
+
+
+def start_tap(lab, arguments, stack):
+    if os.geteuid() != 0 or not shutil.which("tcpdump"):
+        return None
+    room = shutil.disk_usage(lab.directory).free
+    if room < 2 * arguments.memory << 20:
+        warn(f"no wiretap: a capture needs up to {2 * arguments.memory} MiB, {room >> 20} MiB are "
+             f"free in {lab.directory}")
+        return None
+    tap = stack.enter_context(contextlib.closing(Wiretap(lab)))
+    tap.start()
+    step("the wiretap captures " + ("all that leaves or reaches the north by its cable" if
+                                    lab.namespaces else "the engines' port on the loopback"))
+    return tap
+
+
+def show_with_network(lab, arguments, stack):
+    walker = stack.enter_context(contextlib.closing(lab.walker(120)))
+    pages, errors = walker.check()
+    probe = stack.enter_context(contextlib.closing(Probe(lab)))
+    step(f"the guest answers; its check of {pages:,} pages finds {errors} errors; the tenant opens a "
+         "TCP session and asks every 5 ms")
+    tap = start_tap(lab, arguments, stack)
+    was = status_of(walker)
+    probe.mark()
+    wait_for("second of quiet", lambda: status_of(walker)["t"] >= was["t"] + 2, 60, 0.1)
+    before = probe.mark()
+    here, there = migrate(lab, "vm1")
+    count = status_of(walker)["t"]
+    wait_for("counter of the guest", lambda: status_of(walker)["t"] >= count + 1, 60, 0.1)
+    seen = probe.mark()
+    if tap:
+        tap.stop()
+    step("vm1 runs in the south; its whole memory is checked there")
+    pages, errors = walker.check()
+    now, tcp = status_of(walker), probe.mark()["tcp"]
+    if errors or now["errors"] or seen["tcp"]["broken"] or tcp["broken"]:
+        raise LabError(f"the guest did not arrive whole: {errors} bad pages, {now['errors']} errors, "
+                       f"session: {tcp['broken'] or seen['tcp']['broken'] or 'whole'}")
+    steps = seen["tcp"]["counter_largest_step"]
+    guest = {
+        "counter": f"{was['t']} before, {now['t']} now, never back, " +
+                   ("no number missing" if steps <= 1 else f"at most {steps} at once"),
+        "memory": f"{pages:,} pages, {errors} errors",
+        "session": f"the one of before; {tcp['answered_all']:,} of {tcp['asked_all']:,} questions "
+                   f"answered, in order",
+        "disk": f"{was['disk']} blocks written and read back before, {now['disk']} now, 0 errors"}
+    return here, there, guest, tap, seen, before
+
+
+def show_without_network(lab, arguments, stack):
+    with contextlib.closing(Console(lab.north, "vm1")) as console:
+        was = console.next(120)
+    step(f"the guest counts on its console: {was[1]}, errors {was[3]}")
+    tap = start_tap(lab, arguments, stack)
+    here, there = migrate(lab, "vm1")
+    if tap:
+        tap.stop()
+    step("vm1 runs in the south; waiting until it has checked its whole memory there")
+    console = stack.enter_context(contextlib.closing(Console(lab.south, "vm1")))
+    now = first = console.next()
+    while int(now[4]) < int(first[4]) + 2:
+        now = console.next()
+    if int(now[3]):
+        raise LabError(f"the guest did not arrive whole: {now[3]} errors")
+    guest = {"counter": f"{was[1]} before, {first[1]} at first sight in the south, {now[1]} now",
+             "memory": f"{now[2]} pages checked, {now[4]} rounds, {now[3]} errors"}
+    return here, there, guest, tap, None, None
+
+
+def report(lab, arguments, shown):
+    here, there, guest, tap, probe, before = shown
+    found, control = None, ""
+    if tap:
+        found = tap.count(PATTERN.encode())
+        try:
+            times, control = (control_by_mode(lab, arguments) if arguments.control else
+                              control_by_memory(lab, arguments.memory))
+        except OSError as error:
+            raise LabError(f"no control for the wiretap: {error}") from error
+        if not times:
+            raise LabError("the search found the pattern not even in clear: it proves nothing")
+    print("\nvm1 left north.example and runs in south.example.\n")
+    report_migration(here, there, probe, before)
+    report_guest(guest)
+    report_wire(tap, found, control)
+    print(flush=True)
+    if found:
+        raise LabError(f"the wiretap found the guest's memory in clear, {found} times")
+
+
+def print_hints(lab):
+    def words(host, *more):
+        return "  " + " ".join(cli(lab, host, *more))
+
+    lines = [("go back", words(lab.south, "migrate", "vm1", "north")),
+             ("migrations", words(lab.south, "status")),
+             ("VMs", words(lab.south, "vm", "list")),
+             ("what happens", words(lab.south, "events")),
+             ("what this host can do", words(lab.south, "doctor", "--config", lab.south.config)),
+             ("the guest's console (Ctrl-] leaves)", "  socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:" +
+              lab.south.vm("vm1")["serial"])]
+    if lab.namespaces:
+        lines.append(("a session with the guest: ping, status, check", "  " + " ".join(
+            lab.client(["socat", "-", f"TCP:{lab_module.GUEST_ADDRESS}:7777"]))))
+    lines.append(("configuration and logs", f"  ls {lab.directory}/north {lab.directory}/south"))
+    lines.append(("remove all of it", "  ./demo --clean"))
+    print("It goes on running." + (" As root:" if os.geteuid() == 0 else ""))
+    for title, line in lines:
+        print(f"# {title}\n{line}")
+
+
+def last_words(lab):
+    for host in getattr(lab, "hosts", ()):
+        with contextlib.suppress(OSError):
+            for line in host.log().splitlines()[-8:]:
+                print(f"  {host.name} | {line}", file=sys.stderr)
+
+
+def run(arguments):
+    lab = None
+    check_memory(arguments.memory * (2 if arguments.control else 1))
+    with contextlib.ExitStack() as lab_stack:
+        try:
+            lab = make_lab(arguments, lab_stack)
+            with contextlib.ExitStack() as stack:
+                boot(lab, arguments)
+                show = show_with_network if lab.namespaces else show_without_network
+                report(lab, arguments, show(lab, arguments, stack))
+            lab.keep = arguments.keep
+        except LabError:
+            last_words(lab)
+            raise
+        finally:
+            # From here on nothing may come between us and the removal.
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            if lab and not lab.keep:
+                step("removing everything")
+    if lab.keep:
+        print_hints(lab)
+        return
+    left = remains(lab.directory, lab.made_namespaces)
+    if left:
+        raise LabError(f"left behind: {', '.join(left)}; ./demo --clean removes it")
+    step("nothing is left behind: no process, no namespace, no file")
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog="demo")
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--guest", required=True)
+    parser.add_argument("--memory", type=int, default=512)
+    parser.add_argument("--accel", choices=("kvm", "tcg"))
+    for name in ("--control", "--keep", "--clean"):
+        parser.add_argument(name, action="store_true")
+    arguments = parser.parse_args()
+    if not 256 <= arguments.memory <= 16384 or arguments.memory % 2:
+        parser.error(f"--memory {arguments.memory}: an even number of MiB, 256 to 16384")
+    return arguments
+
+
+def main():
+    arguments = parse()
+
+    def stop(number, _frame):
+        raise Stopped(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    # UNIX sockets have short names: a long temporary directory would leave no room for ours.
+    if len(tempfile.gettempdir()) > 24:
+        tempfile.tempdir = "/tmp"
+    try:
+        if arguments.clean:
+            return clean()
+        run(arguments)
+        return 0
+    except LabError as error:
+        print(f"demo: error: {error}", file=sys.stderr)
+        return 1
+    except Stopped as stopped:
+        print("demo: stopped; everything is removed", file=sys.stderr)
+        return 128 + stopped.args[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/support/support.h"
+
+#include <pthread.h>
+
+#include "base/clock.h"
+#include "programs/mover/pace.h"
+
+static double seconds_since(int64_t start_us)
+{
+	return (double)(clock_monotonic_us(&clock_system) - start_us) / 1e6;
+}
+
+static void test_unlimited_never_waits(void **state)
+{
+	Pace pace;
+	Error err;
+
+	(void)state;
+	assert_works(pace_init(&pace, &err), &err);
+	for (int i = 0; i < 100000; i++)
+		assert_true(pace_take(&pace, 1 << 20));
+	assert_int_equal(pace_piece_size(&pace, 524287), 524287);
+	pace_clear(&pace);
+}
+
+typedef struct Taker {
+	Pace *pace;
+	size_t piece, count;
+	size_t taken;
+} Taker;
+
+static void *take(void *argument)
+{
+	Taker *taker = argument;
+
+	for (size_t i = 0; i < taker->count && pace_take(taker->pace, taker->piece); i++)
+		taker->taken += taker->piece;
+	return NULL;
+}
+
+/* Three threads with pieces of different sizes share one rate. */
+static void test_holds_the_rate_for_all_together(void **state)
+{
+	static const double rate = 20e6;
+	Taker takers[] = { { .piece = 400000, .count = 10 },
+			   { .piece = 50000, .count = 80 },
+			   { .piece = 1000, .count = 2000 } };
+	pthread_t threads[ARRAY_SIZE(takers)];
+	int64_t start_us = clock_monotonic_us(&clock_system);
+	double total = 0, seconds;
+	Pace pace;
+	Error err;
+
+	(void)state;
+	assert_works(pace_init(&pace, &err), &err);
+	pace_set_rate(&pace, (uint64_t)rate);
+	for (size_t i = 0; i < ARRAY_SIZE(takers); i++) {
+		takers[i].pace = &pace;
+		assert_false(pthread_create(&threads[i], NULL, take, &takers[i]));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(takers); i++) {
+		pthread_join(threads[i], NULL);
+		total += (double)takers[i].taken;
+	}
+	seconds = seconds_since(start_us);
+	/* The last piece may be a debt that nobody waits for; nothing else is given away. */
+	assert_true(seconds > (total - 400000) / rate * 0.95);
+	assert_true(seconds < total / rate * 1.5);
+	pace_clear(&pace);
+}
+
+static void test_small_pieces_at_low_rates(void **state)
+{
+	Pace pace;
+	Error err;
+
+	(void)state;
+	assert_works(pace_init(&pace, &err), &err);
+	pace_set_rate(&pace, 50 * 100000);
+	assert_int_equal(pace_piece_size(&pace, 524287), 100000);
+	pace_set_rate(&pace, 1000);
+	assert_int_equal(pace_piece_size(&pace, 524287), 16384);
+	assert_int_equal(pace_piece_size(&pace, 100), 100);
+	pace_clear(&pace);
+}
+
+static void test_change_and_stop_free_those_who_wait(void **state)
+{
+	Taker taker = { .piece = 1000000, .count = 5 };
+	int64_t start_us = clock_monotonic_us(&clock_system);
+	pthread_t thread;
+	Pace pace;
+	Error err;
+
+	(void)state;
+	assert_works(pace_init(&pace, &err), &err);
+	taker.pace = &pace;
+	pace_set_rate(&pace, 1000); /* 1000 s for each piece */
+	assert_false(pthread_create(&thread, NULL, take, &taker));
+	pace_set_rate(&pace, 1000000000);
+	pthread_join(thread, NULL);
+	assert_int_equal(taker.taken, 5000000);
+	pace_set_rate(&pace, 1000);
+	taker.taken = 0;
+	assert_false(pthread_create(&thread, NULL, take, &taker));
+	pace_stop(&pace);
+	pthread_join(thread, NULL);
+	assert_true(taker.taken <= 1000000);
+	assert_false(pace_take(&pace, 1));
+	assert_true(seconds_since(start_us) < 60);
+	pace_clear(&pace);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_unlimited_never_waits),
+		cmocka_unit_test(test_holds_the_rate_for_all_together),
+		cmocka_unit_test(test_small_pieces_at_low_rates),
+		cmocka_unit_test(test_change_and_stop_free_those_who_wait),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
