@@ -265,6 +265,16 @@ class Probe:
         self.process.communicate()
 
 
+def all_answered(probe):
+    """Waits until the session has answered all that it was asked until now."""
+    asked = probe.mark()["tcp"]["asked_all"]
+
+    def look():
+        seen = probe.mark()["tcp"]
+        return seen if seen["broken"] or seen["answered_all"] >= asked else None
+    return wait_for("answer to every question on the TCP session", look, 60, 0.1)
+
+
 def status_of(walker):
     line = walker.command("status")
     return {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)}
@@ -320,7 +330,7 @@ def migrate_in_lines(command):
                 if view.get("phase") == phase and now - told < 1:
                     continue
                 phase, told = view.get("phase", phase), now
-                more = f" {view['percent']} %" if "percent" in view else ""
+                more = f" {view['percent']} %" if phase == "transfer" and "percent" in view else ""
                 step(f"  {phase}{more}")
     finally:
         end(process)
@@ -352,7 +362,7 @@ def migrate(lab, vm):
 # --- the wiretap's control -----------------------------------------------------------------------
 
 def guest_memory(lab, host, vm, memory, size):
-    """A piece from the middle of the guest's memory, read from outside."""
+    """A piece out of the guest's memory, read from outside."""
     pid = host.vm(vm)["pid"]
     with open(f"/proc/{pid}/maps", encoding="ascii", errors="replace") as file:
         for line in file:
@@ -362,7 +372,7 @@ def guest_memory(lab, host, vm, memory, size):
         else:
             raise LabError(f"QEMU (process {pid}) maps no {memory} MiB in one piece")
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as file:
-        file.seek(first + (memory << 19))
+        file.seek(first + 3 * (memory << 18))
         return file.read(size)
 
 
@@ -450,10 +460,10 @@ def report_guest(guest):
 
 def report_wire(tap, found, control):
     if not tap:
-        row("wiretap", "none", "it needs root and tcpdump")
+        row("wire", "no wiretap", "it needs root and tcpdump")
         return
     dropped = f"{tap.dropped:,} dropped by the kernel"
-    row("wiretap", "captured", f"{tap.captured:,} packets, {mib(tap.size)}; {dropped}")
+    row("wire", "captured by the wiretap", f"{tap.captured:,} packets, {mib(tap.size)}; {dropped}")
     row("", "the guest's known pattern", f"{found:,} times in the migration")
     row("", "control: the same search", control)
 
@@ -527,7 +537,7 @@ def show_with_network(lab, arguments, stack):
         tap.stop()
     step("vm1 runs in the south; its whole memory is checked there")
     pages, errors = walker.check()
-    now, tcp = status_of(walker), probe.mark()["tcp"]
+    now, tcp = status_of(walker), all_answered(probe)
     if errors or now["errors"] or seen["tcp"]["broken"] or tcp["broken"]:
         raise LabError(f"the guest did not arrive whole: {errors} bad pages, {now['errors']} errors, "
                        f"session: {tcp['broken'] or seen['tcp']['broken'] or 'whole'}")
@@ -536,9 +546,8 @@ def show_with_network(lab, arguments, stack):
         "counter": f"{was['t']} before, {now['t']} now, never back, " +
                    ("no number missing" if steps <= 1 else f"at most {steps} at once"),
         "memory": f"{pages:,} pages, {errors} errors",
-        "session": f"the one of before; {tcp['answered_all']:,} of {tcp['asked_all']:,} questions "
-                   f"answered, in order",
-        "disk": f"{was['disk']} blocks written and read back before, {now['disk']} now, 0 errors"}
+        "session": f"the one of before; {tcp['answered_all']:,} questions, all answered, in order",
+        "disk": f"{was['disk']} writes, all read back, before, {now['disk']} now, 0 errors"}
     return here, there, guest, tap, seen, before
 
 

@@ -100,15 +100,14 @@ static bool set_seconds_as_ms(const Source *source, const config_setting_t *sett
 	return true;
 }
 
-static bool set_listen(const Source *source, const config_setting_t *setting, void *target, size_t size,
-		       Error *err)
+/* ADDRESS:PORT, [ADDRESS]:PORT for IPv6. */
+static bool read_endpoint(const Source *source, const config_setting_t *setting,
+			  char ret_address[LIMIT_ADDRESS], uint16_t *ret_port, Error *err)
 {
-	Config *config = target;
 	char text[LIMIT_ADDRESS + 16], *colon;
 	unsigned long port;
 	char *end;
 
-	(void)size;
 	if (!set_text(source, setting, text, sizeof(text), err))
 		return false;
 	colon = strrchr(text, ':');
@@ -120,9 +119,47 @@ static bool set_listen(const Source *source, const config_setting_t *setting, vo
 		return bad(source, setting, err, "has a port outside 1..65535");
 	if (text[0] == '[' && colon[-1] == ']')
 		colon[-1] = '\0';
-	snprintf(config->listen_address, sizeof(config->listen_address), "%.63s",
-		 text[0] == '[' ? text + 1 : text);
-	config->listen_port = (uint16_t)port;
+	snprintf(ret_address, LIMIT_ADDRESS, "%.63s", text[0] == '[' ? text + 1 : text);
+	*ret_port = (uint16_t)port;
+	return true;
+}
+
+static bool set_listen(const Source *source, const config_setting_t *setting, void *target, size_t size,
+		       Error *err)
+{
+	Config *config = target;
+
+	(void)size;
+	return read_endpoint(source, setting, config->listen_address, &config->listen_port, err);
+}
+
+static bool set_forward_host(const Source *source, const config_setting_t *setting, void *target,
+			     size_t size, Error *err)
+{
+	ForwardResource *forward = target;
+
+	(void)size;
+	return read_endpoint(source, setting, forward->host_address, &forward->host_port, err);
+}
+
+static bool set_forward_guest(const Source *source, const config_setting_t *setting, void *target,
+			      size_t size, Error *err)
+{
+	ForwardResource *forward = target;
+
+	(void)size;
+	return read_endpoint(source, setting, forward->guest_address, &forward->guest_port, err);
+}
+
+static bool set_memory(const Source *source, const config_setting_t *setting, void *target, size_t size,
+		       Error *err)
+{
+	const char *text = config_setting_get_string(setting);
+
+	(void)size;
+	if (!text || (strcmp(text, "anonymous") && strcmp(text, "huge-2m")))
+		return bad(source, setting, err, "must be \"anonymous\" or \"huge-2m\"");
+	*(MemoryKind *)target = strcmp(text, "huge-2m") ? MEMORY_ANONYMOUS : MEMORY_HUGE_2M;
 	return true;
 }
 
@@ -302,6 +339,20 @@ static bool set_pools(const Source *source, const config_setting_t *setting, voi
 			 sizeof(PoolResource), RESOURCES_POOLS, &resources->pools_count, err);
 }
 
+static bool set_forwards(const Source *source, const config_setting_t *setting, void *target,
+			 size_t size, Error *err)
+{
+	static const Row rows[] = {
+		{ "listen", set_forward_host, 0, 0 },
+		{ "guest", set_forward_guest, 0, 0 },
+	};
+	NetworkResource *network = target;
+
+	(void)size;
+	return read_list(source, setting, rows, ARRAY_SIZE(rows), network->forwards,
+			 sizeof(ForwardResource), RESOURCES_FORWARDS, &network->forwards_count, err);
+}
+
 static bool set_networks(const Source *source, const config_setting_t *setting, void *target,
 			 size_t size, Error *err)
 {
@@ -310,6 +361,7 @@ static bool set_networks(const Source *source, const config_setting_t *setting, 
 		{ "type", set_network_type, offsetof(NetworkResource, kind), 0 },
 		{ "bridge", set_text, offsetof(NetworkResource, bridge), IFNAMSIZ },
 		{ "subnet", set_text, offsetof(NetworkResource, subnet), LIMIT_ADDRESS },
+		{ "forwards", set_forwards, 0, 0 },
 		{ "local", set_bool, offsetof(NetworkResource, access.local), 0 },
 		{ "domains", set_domains, offsetof(NetworkResource, access), 0 },
 	};
@@ -360,6 +412,8 @@ static const Row top_rows[] = {
 	TEXT("boot_directory", boot_directory),
 	TEXT("qemu", resources.qemu_path),
 	{ "accel", set_accel, offsetof(Config, resources.accel), 0 },
+	{ "memory", set_memory, offsetof(Config, resources.memory), 0 },
+	{ "prealloc_threads", set_count, offsetof(Config, resources.prealloc_threads), 0 },
 	{ "allow_disabled", set_bool, offsetof(Config, policy.allow_disabled), 0 },
 	{ "forbid_encryption", set_bool, offsetof(Config, policy.forbid_encryption), 0 },
 	{ "reserve_memory", set_size, offsetof(Config, policy.reserve_bytes), 0 },

@@ -15,7 +15,7 @@ import subprocess
 
 import lab as lab_module
 
-RING_KIB = 131072
+RING_KIB = 262144
 MARKER_PORT = 7999
 # More than one buffer of tcpdump's, so that the marker itself reaches the file.
 MARKER_SIZE = 8192
