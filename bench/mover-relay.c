@@ -43,8 +43,9 @@ static void print_result(const Case *c, const Rig *rig, double gib, double secon
 static void run_case(const Case *c, const char *path, uint64_t bytes, unsigned int channels,
 		     size_t piece)
 {
-	const RigOptions options = { .path = path, .aead = c->aead, .sealed = c->sealed,
-				     .channels = channels };
+	const RigOptions options = {
+		.path = path, .aead = c->aead, .sealed = c->sealed, .channels = channels
+	};
 	RigStream writers[LIMIT_CHANNELS], readers[LIMIT_CHANNELS];
 	int64_t start_us;
 	double seconds;
@@ -54,8 +55,10 @@ static void run_case(const Case *c, const char *path, uint64_t bytes, unsigned i
 	rig_connect_all(&rig);
 	start_us = clock_monotonic_us(&clock_system);
 	for (unsigned int i = 0; i < channels; i++) {
-		writers[i] = (RigStream){ .fd = rig.qemu[MOVER_SOURCE][i], .seed = i + 1,
-					  .bytes = bytes / channels, .piece = piece,
+		writers[i] = (RigStream){ .fd = rig.qemu[MOVER_SOURCE][i],
+					  .seed = i + 1,
+					  .bytes = bytes / channels,
+					  .piece = piece,
 					  .constant = true };
 		readers[i] = (RigStream){ .fd = rig.qemu[MOVER_DESTINATION][i], .constant = true };
 		rig_read_start(&readers[i]);

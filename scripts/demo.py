@@ -5,7 +5,6 @@ stands on tests/lab."""
 import argparse
 import contextlib
 import fcntl
-import glob
 import json
 import os
 import re
@@ -13,13 +12,11 @@ import select
 import shutil
 import signal
 import socket
-import stat
 import struct
 import subprocess
 import sys
 import tempfile
 import termios
-import textwrap
 import time
 
 sys.dont_write_bytecode = True
@@ -28,55 +25,17 @@ sys.path.insert(0, os.path.join(TOP, "tests", "lab"))
 import lab as lab_module  # noqa: E402
 from lab import PATTERN, Lab, LabError, wait_for  # noqa: E402
 from wiretap import MARKER_PORT, Wiretap  # noqa: E402
+from demo_remains import clean, remains, write_state  # noqa: E402
+from demo_screen import report_guest, report_migration, report_wire, step, warn  # noqa: E402
 
 GUEST_OWN_MIB = 128  # what the guest's kernel and its programs need beside the walker
 RESERVE_MIB = 640    # what stays free on the machine, as the engine's reserve_memory asks
 CONTROL_BYTES = 16 << 20
-CONTROL_MAC = "52:54:00:77:00:06"
-STATE_FILE = "demo.json"
-BEGAN = time.monotonic()
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(BaseException):
     """Ctrl-C, or a signal that asks to end."""
-
-
-# --- the screen ----------------------------------------------------------------------------------
-
-def columns():
-    return max(40, min(100, shutil.get_terminal_size((100, 24)).columns))
-
-
-def step(text):
-    head = f"[{time.monotonic() - BEGAN:5.1f} s] "
-    print(textwrap.fill(text, columns(), initial_indent=head, subsequent_indent=" " * len(head)),
-          flush=True)
-
-
-def warn(text):
-    print(textwrap.fill(f"demo: warning: {text}", columns(), subsequent_indent="  "),
-          file=sys.stderr, flush=True)
-
-
-def row(group, label, value):
-    """One line of the report; a narrow terminal gets the value below its label."""
-    head = f"  {group:<7}{label:<33}"
-    if columns() < 78:
-        head = f"  {group:<7}{label}\n"
-        indent = " " * 11
-        print(head + textwrap.fill(value, columns(), initial_indent=indent, subsequent_indent=indent))
-        return
-    print(textwrap.fill(value, columns(), initial_indent=head, subsequent_indent=" " * len(head)))
-
-
-def duration(milliseconds):
-    if milliseconds < 10:
-        return f"{milliseconds:.1f} ms"
-    return f"{milliseconds:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.2f} s"
-
-
-def mib(size):
-    return f"{size / (1 << 20):,.1f} MiB"
 
 
 # --- what this machine can do --------------------------------------------------------------------
@@ -100,7 +59,7 @@ def choose_accel(arguments):
     if arguments.accel:
         return arguments.accel, "as asked for"
     trial = lab_module.run([os.path.join(TOP, "scripts", "kvm-trial"), arguments.guest]).strip()
-    return trial, "it runs a guest here" if trial == "kvm" else "KVM runs no guest here: tried"
+    return trial, "it runs a guest here" if trial == "kvm" else "no KVM that runs a guest here: scripts/kvm-trial"
 
 
 def qemu_version(qemu):
@@ -123,87 +82,6 @@ def check_memory(memory):
     if available < needed:
         raise LabError(f"{available} MiB of memory are free, a guest of {memory} MiB needs {needed}: "
                        "once in the north, once in the south; choose less by --memory")
-
-
-# --- what a demo leaves behind when it is told to, or is killed ----------------------------------
-
-def start_time(pid):
-    """Tells a process from a later one with the same number."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            return file.read().rsplit(")", 1)[1].split()[19]
-    except OSError:
-        return None
-
-
-def write_state(lab):
-    with open(os.path.join(lab.directory, STATE_FILE), "w", encoding="ascii") as file:
-        json.dump({"pid": os.getpid(), "start": start_time(os.getpid()),
-                   "namespaces": lab.made_namespaces}, file)
-
-
-def processes_of(directory, namespaces):
-    """Processes of one lab: its engines and roles by their program, QEMUs by the lab's paths in their
-    arguments, and whatever else is in its namespaces."""
-    found = set()
-    for name in namespaces:
-        with contextlib.suppress(LabError):
-            found.update(map(int, lab_module.run(["ip", "netns", "pids", name]).split()))
-    for entry in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            program = os.readlink(f"/proc/{entry}/exe")
-            with open(f"/proc/{entry}/cmdline", "rb") as file:
-                arguments = file.read()
-            if program.startswith(directory + "/") or (
-                    os.path.basename(program).startswith("qemu-system-")
-                    and f"{directory}/".encode() in arguments):
-                found.add(int(entry))
-    return found - {os.getpid()}
-
-
-def remains(directory, namespaces):
-    """What is still there of a lab, in words."""
-    left = [f"process {pid}" for pid in sorted(processes_of(directory, namespaces))]
-    left += [f"namespace {name}" for name in namespaces if os.path.exists(f"/run/netns/{name}")]
-    return left + ([directory] if os.path.exists(directory) else [])
-
-
-def remove(directory, namespaces):
-    processes = processes_of(directory, namespaces)
-    for pid in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    wait_for("end of the demo's processes", lambda: not processes_of(directory, namespaces), 20)
-    for name in namespaces:
-        with contextlib.suppress(LabError):
-            lab_module.run(["ip", "netns", "del", name])
-    shutil.rmtree(directory, ignore_errors=True)
-    return len(processes)
-
-
-def clean():
-    found = 0
-    for directory in sorted(glob.glob(os.path.join(tempfile.gettempdir(), "sealift-*"))):
-        try:
-            # Whoever else may write in the temporary directory must not choose what is killed.
-            entry = os.lstat(directory)
-            if not stat.S_ISDIR(entry.st_mode) or entry.st_uid != os.geteuid():
-                continue
-            with open(os.path.join(directory, STATE_FILE), encoding="ascii") as file:
-                state = json.load(file)
-        except (OSError, ValueError):
-            continue
-        if start_time(state["pid"]) == state["start"]:
-            print(f"{directory}: its demo still runs (process {state['pid']}); left alone")
-            continue
-        namespaces = [name for name in state["namespaces"]
-                      if re.fullmatch(r"sl\w+-(north|south|tenant)", name)]
-        ended = remove(directory, namespaces)
-        print(f"removed {directory}, {len(namespaces)} namespaces, {ended} processes")
-        found += 1
-    if not found:
-        print("nothing to remove")
-    return 0
 
 
 # --- the guest's side ----------------------------------------------------------------------------
@@ -327,7 +205,7 @@ def migrate_in_lines(command):
             with contextlib.suppress(ValueError):
                 view = json.loads(line)
                 now = time.monotonic()
-                if view.get("phase") == phase and now - told < 1:
+                if view.get("phase") == phase and (phase != "transfer" or now - told < 1):
                     continue
                 phase, told = view.get("phase", phase), now
                 more = f" {view['percent']} %" if phase == "transfer" and "percent" in view else ""
@@ -421,53 +299,6 @@ def control_by_mode(lab, arguments):
                    f"({tap.dropped:,} packets dropped)")
 
 
-# --- the report ----------------------------------------------------------------------------------
-
-def report_migration(here, there, probe, before):
-    report, peer = here["report"], there.get("report", {})
-    row("time", "from the command to RESUME", f"{duration(report['total_ms'])}, of it "
-        f"{duration(report['populate_ms'])} to populate the memory in the south")
-    row("", "from the first byte to RESUME", duration(report["stream_ms"]))
-    row("", "downtime", f"{duration(report['downtime_ms'])} +/- {report['downtime_error_ms']:.1f} ms")
-    if probe:
-        if probe["icmp"]:
-            row("", "longest packet gap", f"{duration(probe['icmp']['longest_gap_ms'])} (asked every "
-                f"5 ms; {duration(before['icmp']['longest_gap_ms'])} before the migration)")
-        row("", "longest silence of the session", f"{duration(probe['tcp']['longest_gap_ms'])} "
-            f"(TCP; {duration(before['tcp']['longest_gap_ms'])} before the migration)")
-    row("bytes", "of the VM's stream", mib(report["stream_bytes"]))
-    over = report["wire_bytes"] / max(1, report["stream_bytes"]) - 1
-    row("", "on the wire", f"{mib(report['wire_bytes'])} (+{100 * over:.3f} %)")
-    row("", "throughput", f"{report['throughput_bytes_s'] / 1e6:,.0f} MB/s")
-    cpu = report["mover_cpu_ms"] + peer.get("mover_cpu_ms", 0)
-    per_gib = cpu / max(1, report["stream_bytes"]) * (1 << 30) / 2000
-    row("cost", "CPU of the movers", f"{report['mover_cpu_ms']:.0f} ms north, "
-        f"{peer.get('mover_cpu_ms', 0):.0f} ms south: {per_gib:.2f} s per GiB and side")
-    row("", "peak memory of a mover",
-        mib(max(report["mover_peak_bytes"], peer.get("mover_peak_bytes", 0))))
-    row("seal", "cipher", f"{report['cipher']} by {report['provider']}, mode {report['mode']}, "
-        f"{here['channels']} channels")
-
-
-def report_guest(guest):
-    row("guest", "counter", guest["counter"])
-    row("", "memory check", guest["memory"])
-    if guest.get("session"):
-        row("", "TCP session", guest["session"])
-    if guest.get("disk"):
-        row("", "disk", guest["disk"])
-
-
-def report_wire(tap, found, control):
-    if not tap:
-        row("wire", "no wiretap", "it needs root and tcpdump")
-        return
-    dropped = f"{tap.dropped:,} dropped by the kernel"
-    row("wire", "captured by the wiretap", f"{tap.captured:,} packets, {mib(tap.size)}; {dropped}")
-    row("", "the guest's known pattern", f"{found:,} times in the migration")
-    row("", "control: the same search", control)
-
-
 # --- the whole -----------------------------------------------------------------------------------
 
 def make_lab(arguments, stack):
@@ -486,12 +317,15 @@ def make_lab(arguments, stack):
     lab = stack.enter_context(contextlib.closing(Lab(
         build=arguments.build, guest=arguments.guest, accel=accel, namespaces=namespaces,
         extra_config="allow_disabled = true;" if arguments.control else "")))
+    return lab
+
+
+def begin(lab):
     write_state(lab)
     step(f"two domains, north.example and south.example, each with its own root, in {lab.directory}")
     lab.start()
     step(f"an engine for each, in network namespaces {lab.north.namespace} and {lab.south.namespace}"
-         if namespaces else f"an engine for each, at {lab.north.address} and {lab.south.address}")
-    return lab
+         if lab.namespaces else f"an engine for each, at {lab.north.address} and {lab.south.address}")
 
 
 def boot(lab, arguments):
@@ -607,6 +441,9 @@ def print_hints(lab):
         lines.append(("a session with the guest: ping, status, check", "  " + " ".join(
             lab.client(["socat", "-", f"TCP:{lab_module.GUEST_ADDRESS}:7777"]))))
     lines.append(("configuration and logs", f"  ls {lab.directory}/north {lab.directory}/south"))
+    if os.path.exists(os.path.join(lab.directory, "wire.pcap")):
+        lines.append(("what the wiretap saw", f"  tcpdump -n -r {lab.directory}/wire.pcap port "
+                      f"{lab.north.port} | less"))
     lines.append(("remove all of it", "  ./demo --clean"))
     print("It goes on running." + (" As root:" if os.geteuid() == 0 else ""))
     for title, line in lines:
@@ -623,26 +460,33 @@ def last_words(lab):
 def run(arguments):
     lab = None
     check_memory(arguments.memory * (2 if arguments.control else 1))
-    with contextlib.ExitStack() as lab_stack:
-        try:
-            lab = make_lab(arguments, lab_stack)
-            with contextlib.ExitStack() as stack:
-                boot(lab, arguments)
-                show = show_with_network if lab.namespaces else show_without_network
-                report(lab, arguments, show(lab, arguments, stack))
-            lab.keep = arguments.keep
-        except LabError:
-            last_words(lab)
-            raise
-        finally:
-            # From here on nothing may come between us and the removal.
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)
-            if lab and not lab.keep:
-                step("removing everything")
+    try:
+        with contextlib.ExitStack() as lab_stack:
+            try:
+                lab = make_lab(arguments, lab_stack)
+                with contextlib.ExitStack() as stack:
+                    begin(lab)
+                    boot(lab, arguments)
+                    show = show_with_network if lab.namespaces else show_without_network
+                    report(lab, arguments, show(lab, arguments, stack))
+                lab.keep = arguments.keep
+            except LabError:
+                last_words(lab)
+                raise
+            finally:
+                # From here on nothing may come between us and the removal.
+                for number in STOP_SIGNALS:
+                    signal.signal(number, signal.SIG_IGN)
+                if lab and not lab.keep:
+                    step("removing everything")
+    finally:
+        if lab and not lab.keep:
+            tell_remains(lab)
     if lab.keep:
         print_hints(lab)
-        return
+
+
+def tell_remains(lab):
     left = remains(lab.directory, lab.made_namespaces)
     if left:
         raise LabError(f"left behind: {', '.join(left)}; ./demo --clean removes it")
@@ -669,7 +513,7 @@ def main():
     def stop(number, _frame):
         raise Stopped(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in STOP_SIGNALS:
         signal.signal(number, stop)
     # UNIX sockets have short names: a long temporary directory would leave no room for ours.
     if len(tempfile.gettempdir()) > 24:
@@ -683,7 +527,7 @@ def main():
         print(f"demo: error: {error}", file=sys.stderr)
         return 1
     except Stopped as stopped:
-        print("demo: stopped; everything is removed", file=sys.stderr)
+        print(f"demo: stopped by {signal.Signals(stopped.args[0]).name}", file=sys.stderr)
         return 128 + stopped.args[0]
 
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "sandbox/sandbox.h"
+#include "vmm/feature_cache.h"
 #include "vmm/vm_file.h"
 
 typedef struct Source {
@@ -483,7 +484,10 @@ static bool finish(const char *path, Config *config, Error *err)
 		snprintf(config->boot_directory, LIMIT_PATH, "%.240s/boot", config->state_directory);
 	config->aead_measured = !strcmp(config->policy.aead, "auto");
 	config->resources.boot_files = boot_files_new(config->boot_directory, err);
-	return config->resources.boot_files != NULL;
+	if (!config->resources.boot_files)
+		return false;
+	config->resources.feature_cache = feature_cache_new(err);
+	return config->resources.feature_cache != NULL;
 }
 
 static void destroy_cleanup(config_t *file)

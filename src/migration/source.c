@@ -11,6 +11,7 @@ enum {
 	UNDO_ATTEMPTS = 400,  /* 20 s of UNDO_TICK_MS until a person is asked */
 	CANCEL_ATTEMPTS = 12, /* about two minutes of back-off */
 	ASK_ATTEMPTS = 12,
+	COMMIT_AGAIN_MS = 3000,
 };
 
 static void undo(Migration *m, const Error *cause);
@@ -211,9 +212,10 @@ static void source_commit(Migration *m)
 	}
 	memcpy(m->last_digest, m->commit->digest, sizeof(m->last_digest));
 	migration_enter(m, SRC_COMMITTED);
-	if (!m->connected ||
+	if (m->connected &&
 	    !migration_send_statement(m, STATEMENT_COMMIT, m->commit->cms, m->commit->cms_size, &err))
-		m->ports->set_tick(m->ports->context, m, migration_backoff_ms(m));
+		migration_log(m, true, "commit was not sent: %s", err.text);
+	m->ports->set_tick(m->ports->context, m, COMMIT_AGAIN_MS);
 	if (!m->ports->vm_changed(m->ports->context, m, VM_HELD, &err))
 		migration_log(m, true, "cannot record that the VM is held: %s", err.text);
 }
@@ -514,8 +516,11 @@ static void on_peer_open(Migration *m)
 		m->ports->export_secret(m->ports->context, m);
 		return;
 	case SRC_COMMITTED:
+		/* Said again until it is answered: one that met a destination in the middle of its
+		 * recovery is not kept there. */
 		if (!migration_send_stored(m, STATEMENT_COMMIT, &err))
-			m->ports->set_tick(m->ports->context, m, migration_backoff_ms(m));
+			migration_log(m, true, "commit was not sent: %s", err.text);
+		m->ports->set_tick(m->ports->context, m, migration_backoff_ms(m));
 		return;
 	case SRC_ASK:
 		if (!migration_send(m, PEER_QUERY, &err))
@@ -833,7 +838,10 @@ static void on_tick(Migration *m)
 		m->ports->hv_query(m->ports->context, m);
 		return;
 	case SRC_COMMITTED:
-		redial(m);
+		if (m->connected)
+			on_peer_open(m);
+		else
+			redial(m);
 		return;
 	case SRC_ASK:
 		if (m->attempts >= ASK_ATTEMPTS)

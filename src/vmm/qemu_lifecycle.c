@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <ctype.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
@@ -108,20 +109,46 @@ static void on_log(evutil_socket_t fd, short what, void *context)
 		event_del(vm->log_event);
 }
 
+/* As "-msg timestamp=on" begins a message; a hint that follows has none. */
+static bool is_message(const char *line)
+{
+	static const char pattern[] = "dddd-dd-ddT";
+
+	for (size_t i = 0; pattern[i]; i++)
+		if (pattern[i] == 'd' ? !isdigit((unsigned char)line[i]) : line[i] != pattern[i])
+			return false;
+	return true;
+}
+
+/* The last message with its hints, or whatever the last line is. */
+static const char *last_words(char *tail)
+{
+	size_t used = strlen(tail);
+	const char *words = NULL;
+
+	while (used && tail[used - 1] == '\n')
+		tail[--used] = '\0';
+	for (const char *line = tail; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (is_message(line))
+			words = line + strcspn(line, " ");
+	}
+	if (!words) {
+		words = strrchr(tail, '\n');
+		words = words ? words : tail;
+	}
+	for (char *p = strchr(tail, '\n'); p; p = strchr(p, '\n'))
+		*p = ' ';
+	return words + strspn(words, " ");
+}
+
 static void add_last_words(QemuVm *vm)
 {
-	size_t used = strlen(vm->log_tail);
-	const char *line;
+	const char *words = last_words(vm->log_tail);
+	Error how = vm->cause;
 
-	while (used && vm->log_tail[used - 1] == '\n')
-		vm->log_tail[--used] = '\0';
-	line = strrchr(vm->log_tail, '\n');
-	line = line ? line + 1 : vm->log_tail;
-	if (*line) {
-		Error said = vm->cause;
-
-		error_set(&vm->cause, said.category, "%s: %s", said.text, line);
-	}
+	if (*words)
+		error_set(&vm->cause, how.category, "%s: %s", how.text, words);
 }
 
 /* --- the end -----------------------------------------------------------------------------------

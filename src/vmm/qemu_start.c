@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "vmm/feature_cache.h"
 #include "vmm/qemu_features.h"
 #include "vmm/qemu_status.h"
 #include "vmm/qemu_vm.h"
@@ -77,7 +78,10 @@ static QemuVm *spawn(struct event_base *base, const VmmStart *start, bool incomi
 	AUTO_QEMU_DIRECTORY QemuDirectory directory = QEMU_DIRECTORY_INIT;
 	AUTO_QEMU_PROCESS QemuProcess process = QEMU_PROCESS_INIT;
 	QemuVm *vm = NULL;
+	struct stat program = { 0 };
 
+	/* A program that is not there is told of by the spawn. */
+	(void)!stat(start->resources->qemu_path, &program);
 	if (!make_directory(start, &directory, err))
 		return NULL;
 	if (spawn_in(start, incoming, &directory, &process, err)) {
@@ -88,19 +92,34 @@ static QemuVm *spawn(struct event_base *base, const VmmStart *start, bool incomi
 	}
 	if (!vm)
 		qemu_directory_remove(&directory);
+	else
+		vm->program = program;
 	return vm;
 }
 
-/* The first step of each start is the schema. */
 static bool check_schema(QemuOperation *operation, json_t *ret, Error *err)
 {
-	return operation->at || qemu_features_of_schema(ret, &operation->vm->features, err);
+	QemuVm *vm = operation->vm;
+
+	if (operation->at)
+		return true;
+	if (!qemu_features_of_schema(ret, &vm->features, err))
+		return false;
+	/* Of an adopted VM nobody knows from which file it was started. */
+	if (vm->program.st_ino)
+		feature_cache_keep(vm->resources->feature_cache, &vm->program, &vm->features);
+	return true;
 }
 
+/* The schema comes first, unless it is known. */
 static void add_startup_steps(QemuOperation *operation, const char *last_command)
 {
-	operation->check = check_schema;
-	qemu_operation_add(operation, "query-qmp-schema", json_object());
+	QemuVm *vm = operation->vm;
+
+	if (!feature_cache_find(vm->resources->feature_cache, &vm->program, &vm->features)) {
+		operation->check = check_schema;
+		qemu_operation_add(operation, "query-qmp-schema", json_object());
+	}
 	qemu_operation_add(operation, last_command, json_object());
 }
 

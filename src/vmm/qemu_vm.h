@@ -18,7 +18,7 @@ enum {
 	QEMU_RECONNECT_MS = 10000, /* until the greeting of a process that runs already */
 	QEMU_GRACE_MS = 1000,	   /* from the end of QMP to that of the process */
 	QEMU_LOG_MAX_BYTES = 65536,
-	QEMU_LOG_TAIL_BYTES = 256,
+	QEMU_LOG_TAIL_BYTES = 400,
 };
 
 typedef struct QemuVm QemuVm;
@@ -65,6 +65,7 @@ struct QemuVm {
 	unsigned int depth; /* callbacks of ours on the stack */
 	Error cause;	    /* of the exit, or of the loss of QMP */
 	VmmFeatures features;
+	struct stat program; /* as it was when the process was started; for the cache */
 	VmmEvents events;
 	void *events_context;
 	QemuOperation *operations;

@@ -75,7 +75,8 @@ typedef struct Resources {
 	size_t pools_count;
 	NetworkResource networks[RESOURCES_NETWORKS];
 	size_t networks_count;
-	BootFiles *boot_files; /* NULL: no VM may boot a kernel */
+	BootFiles *boot_files;		    /* NULL: no VM may boot a kernel */
+	struct FeatureCache *feature_cache; /* vmm/feature_cache.h; NULL: ask QEMU at each start */
 	char qemu_path[LIMIT_PATH];
 	AccelKind accel;
 	MemoryKind memory;

@@ -15,12 +15,12 @@
 #include "wire/statement.h"
 
 enum {
-	KEYS_PRK_SIZE = 48,	 /* the migration's pseudo-random key */
+	KEYS_PRK_SIZE = 48,	  /* the migration's pseudo-random key */
 	KEYS_MIGRATION_SIZE = 32, /* the key that crosses on the control connection */
-	KEYS_ECDH_SIZE = 48,	 /* x coordinate on P-384 */
-	KEYS_EXPORT_SIZE = 48,	 /* TLS exporter bound to the migration id */
-	KEYS_TRAFFIC_SIZE = 48,	 /* secret of one direction of one connection */
-	KEYS_KEY_SIZE = 32,	 /* AES-256 */
+	KEYS_ECDH_SIZE = 48,	  /* x coordinate on P-384 */
+	KEYS_EXPORT_SIZE = 48,	  /* TLS exporter bound to the migration id */
+	KEYS_TRAFFIC_SIZE = 48,	  /* secret of one direction of one connection */
+	KEYS_KEY_SIZE = 32,	  /* AES-256 */
 	KEYS_IV_SIZE = 12,
 };
 
@@ -55,7 +55,8 @@ typedef struct KeysConnection {
 MUST_CHECK Secret *keys_derive_traffic(const Secret *prk, KeysDirection direction,
 				       const KeysConnection *connection, Error *err);
 
-/* The AEAD key (KEYS_KEY_SIZE) and the IV (KEYS_IV_SIZE) of a traffic secret, owned by the caller. */
+/* The AEAD key (KEYS_KEY_SIZE) and the IV (KEYS_IV_SIZE) of a traffic secret, owned by the caller.
+ */
 MUST_CHECK Secret *keys_derive_key(const Secret *traffic, Error *err);
 MUST_CHECK Secret *keys_derive_iv(const Secret *traffic, Error *err);
 

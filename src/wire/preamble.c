@@ -10,7 +10,7 @@
 /* After the PNG signature: no text, and a carriage return, line feed and control-Z that naive
  * relays change. */
 const uint8_t preamble_magic[PREAMBLE_MAGIC_SIZE] = { 0x89, 'S', 'E', 'A', 'L', '\r', '\n', 0x1a };
-const uint8_t preamble_reply_magic[PREAMBLE_MAGIC_SIZE] = { 0x89, 's', 'e',  'a',
+const uint8_t preamble_reply_magic[PREAMBLE_MAGIC_SIZE] = { 0x89, 's',	'e',  'a',
 							    'l',  '\r', '\n', 0x1a };
 
 /* Offsets of the layout in PROTOCOL.md. */
@@ -47,12 +47,12 @@ static bool check_start(const uint8_t *bytes, const uint8_t *magic, const char *
 		char hex[2 * PREAMBLE_MAGIC_SIZE + 1];
 
 		hex_encode(bytes, PREAMBLE_MAGIC_SIZE, hex);
-		return error_set(err, ERROR_PEER, "%s begins with %s, not with Sealift's magic", what,
-				 hex);
+		return error_set(err, ERROR_PEER, "%s begins with %s, not with Sealift's magic",
+				 what, hex);
 	}
 	if (version != PREAMBLE_VERSION)
-		return error_set(err, ERROR_PEER, "%s has version %u, only %d is known", what, version,
-				 PREAMBLE_VERSION);
+		return error_set(err, ERROR_PEER, "%s has version %u, only %d is known", what,
+				 version, PREAMBLE_VERSION);
 	return true;
 }
 
@@ -63,8 +63,9 @@ bool preamble_decode(const uint8_t bytes[PREAMBLE_SIZE], Preamble *ret_preamble,
 	if (!check_start(bytes, preamble_magic, "a channel preamble", err))
 		return false;
 	if (channel >= LIMIT_CHANNELS)
-		return error_set(err, ERROR_PEER, "a channel preamble names channel %u, the most is %d",
-				 channel, LIMIT_CHANNELS - 1);
+		return error_set(err, ERROR_PEER,
+				 "a channel preamble names channel %u, the most is %d", channel,
+				 LIMIT_CHANNELS - 1);
 	*ret_preamble = (Preamble){
 		.channel = channel,
 		.generation = load_be32(bytes + AT_GENERATION),
@@ -89,10 +90,11 @@ bool preamble_reply_decode(const uint8_t bytes[PREAMBLE_REPLY_SIZE], PreambleRep
 		return false;
 	for (size_t i = 0; i < REPLY_RESERVED_SIZE; i++)
 		if (bytes[REPLY_AT_RESERVED + i])
-			return error_set(err, ERROR_PEER,
-					 "the answer to a channel preamble has reserved byte %zu = %u, "
-					 "expected 0",
-					 i, bytes[REPLY_AT_RESERVED + i]);
+			return error_set(
+				err, ERROR_PEER,
+				"the answer to a channel preamble has reserved byte %zu = %u, "
+				"expected 0",
+				i, bytes[REPLY_AT_RESERVED + i]);
 	memcpy(ret_reply->destination_nonce, bytes + REPLY_AT_NONCE, CHANNEL_NONCE_SIZE);
 	return true;
 }

@@ -17,8 +17,8 @@ enum { BLOCK_SIZE = 16 };
 
 #define LIMIT_RECORDS_MIN UINT64_C(2) /* a ping alone never uses a key up */
 #define LIMIT_RECORDS_MAX (UINT64_C(1) << 32)
-#define LIMIT_BLOCKS_MIN (UINT64_C(1) << 16)
-#define LIMIT_BLOCKS_MAX (UINT64_C(1) << 32)
+#define LIMIT_BLOCKS_MIN  (UINT64_C(1) << 16)
+#define LIMIT_BLOCKS_MAX  (UINT64_C(1) << 32)
 
 /* One direction: its keys, and what they have been used for. */
 typedef struct Traffic {
@@ -27,12 +27,12 @@ typedef struct Traffic {
 	Secret *iv;
 	AeadKey *key;
 	RecordOptions options;
-	uint64_t sequence; /* of the next record = records under this key: the bound on records keeps
-			    * it far from wrapping */
+	uint64_t sequence; /* of the next record = records under this key: the bound on records
+			    * keeps it far from wrapping */
 	uint64_t blocks;
 	uint64_t bytes;	  /* of data */
 	uint64_t records; /* under all keys */
-	bool begun;	/* by a ping */
+	bool begun;	  /* by a ping */
 	bool ended;
 	bool dead;
 } Traffic;
@@ -56,8 +56,8 @@ static bool check_options(const RecordOptions *options, Error *err)
 				 (unsigned long long)limits->blocks);
 	if (options->padding > RECORD_PADDING_MAX || (options->padding & (options->padding - 1)))
 		return error_set(err, ERROR_INTERNAL,
-				 "padding to %zu bytes is no power of two up to %d", options->padding,
-				 RECORD_PADDING_MAX);
+				 "padding to %zu bytes is no power of two up to %d",
+				 options->padding, RECORD_PADDING_MAX);
 	return true;
 }
 
@@ -220,11 +220,11 @@ static bool seal_record(Traffic *traffic, RecordType type, uint8_t *buffer, size
 	memset(content + size + 1, 0, inner - size - 1);
 	take_nonce(traffic, inner, nonce);
 	if (traffic->options.sealed)
-		ok = aead_seal(traffic->key, nonce, buffer, RECORD_HEADER_SIZE, content, content, inner,
-			       content + inner, err);
+		ok = aead_seal(traffic->key, nonce, buffer, RECORD_HEADER_SIZE, content, content,
+			       inner, content + inner, err);
 	else
-		ok = aead_seal(traffic->key, nonce, buffer, RECORD_HEADER_SIZE + inner, NULL, NULL, 0,
-			       content + inner, err);
+		ok = aead_seal(traffic->key, nonce, buffer, RECORD_HEADER_SIZE + inner, NULL, NULL,
+			       0, content + inner, err);
 	*ret_size = RECORD_HEADER_SIZE + inner + AEAD_TAG_SIZE;
 	return ok;
 }
@@ -235,12 +235,14 @@ static bool seal(Traffic *traffic, RecordType type, uint8_t *buffer, size_t size
 	size_t update_size;
 
 	if (traffic->dead || traffic->ended || (!traffic->begun && type != RECORD_PING))
-		return error_set(err, ERROR_INTERNAL, "record type %d cannot be sent now", (int)type);
+		return error_set(err, ERROR_INTERNAL, "record type %d cannot be sent now",
+				 (int)type);
 	traffic->dead = true;
 	if (!seal_record(traffic, type, buffer, size, ret_size, err))
 		return false;
 	if (is_used_up(traffic) && type != RECORD_END) {
-		if (!seal_record(traffic, RECORD_UPDATE, buffer + *ret_size, 0, &update_size, err) ||
+		if (!seal_record(traffic, RECORD_UPDATE, buffer + *ret_size, 0, &update_size,
+				 err) ||
 		    !traffic_update(traffic, err))
 			return false;
 		*ret_size += update_size;
@@ -254,8 +256,9 @@ bool record_seal_data(RecordSealer *sealer, uint8_t *buffer, size_t size, size_t
 		      Error *err)
 {
 	if (!size || size > RECORD_CONTENT_MAX)
-		return error_set(err, ERROR_INTERNAL, "a data record of %zu bytes, expected 1 to %d",
-				 size, RECORD_CONTENT_MAX);
+		return error_set(err, ERROR_INTERNAL,
+				 "a data record of %zu bytes, expected 1 to %d", size,
+				 RECORD_CONTENT_MAX);
 	if (!seal(&sealer->traffic, RECORD_DATA, buffer, size, ret_size, err))
 		return false;
 	sealer->traffic.bytes += size;
@@ -313,7 +316,8 @@ static bool check_end(Traffic *traffic, const RecordView *record, Error *err)
 static bool check_ping(Traffic *traffic, const RecordView *record, Error *err)
 {
 	if (record->size)
-		return error_set(err, ERROR_PEER, "a ping with %zu bytes, expected 0", record->size);
+		return error_set(err, ERROR_PEER, "a ping with %zu bytes, expected 0",
+				 record->size);
 	traffic->begun = true;
 	return true;
 }
@@ -361,18 +365,19 @@ static bool authenticate(Traffic *traffic, uint8_t *buffer, size_t inner, Error 
 
 	take_nonce(traffic, inner, nonce);
 	if (traffic->options.sealed)
-		ok = aead_open(traffic->key, nonce, buffer, RECORD_HEADER_SIZE, content, content, inner,
-			       content + inner, err);
+		ok = aead_open(traffic->key, nonce, buffer, RECORD_HEADER_SIZE, content, content,
+			       inner, content + inner, err);
 	else
-		ok = aead_open(traffic->key, nonce, buffer, RECORD_HEADER_SIZE + inner, NULL, NULL, 0,
-			       content + inner, err);
+		ok = aead_open(traffic->key, nonce, buffer, RECORD_HEADER_SIZE + inner, NULL, NULL,
+			       0, content + inner, err);
 	if (ok)
 		return true;
 	/* The aead layer knows no sequence: say which record, for the person who looks for it. */
-	return error_set(err, ERROR_AUTH,
-			 "record %llu of %zu bytes is not authentic: changed, dropped, repeated, out of "
-			 "order or from another channel",
-			 (unsigned long long)sequence, inner);
+	return error_set(
+		err, ERROR_AUTH,
+		"record %llu of %zu bytes is not authentic: changed, dropped, repeated, out of "
+		"order or from another channel",
+		(unsigned long long)sequence, inner);
 }
 
 static bool open_record(Traffic *traffic, uint8_t *buffer, size_t rest, RecordView *ret_record,
@@ -390,16 +395,18 @@ static bool open_record(Traffic *traffic, uint8_t *buffer, size_t rest, RecordVi
 	if (!find_type(ret_record->content, inner, &type, &ret_record->size, err))
 		return false;
 	if (type >= ARRAY_SIZE(record_types) || !record_types[type].check)
-		return error_set(err, ERROR_PEER, "record type %u is not known, the last is %d", type,
-				 RECORD_UPDATE);
+		return error_set(err, ERROR_PEER, "record type %u is not known, the last is %d",
+				 type, RECORD_UPDATE);
 	ret_record->type = (RecordType)type;
 	if (!traffic->begun && type != RECORD_PING)
-		return error_set(err, ERROR_PEER, "the first record has type %u, expected a ping", type);
+		return error_set(err, ERROR_PEER, "the first record has type %u, expected a ping",
+				 type);
 	if (used_up && type != RECORD_UPDATE)
-		return error_set(err, ERROR_PEER,
-				 "a key past its bounds of %llu records and %llu blocks without update",
-				 (unsigned long long)traffic->options.limits.records,
-				 (unsigned long long)traffic->options.limits.blocks);
+		return error_set(
+			err, ERROR_PEER,
+			"a key past its bounds of %llu records and %llu blocks without update",
+			(unsigned long long)traffic->options.limits.records,
+			(unsigned long long)traffic->options.limits.blocks);
 	return record_types[type].check(traffic, ret_record, err);
 }
 

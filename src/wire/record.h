@@ -46,11 +46,12 @@ typedef enum RecordType {
 } RecordType;
 
 /*
- * When a key is replaced. A sealer sends an update as soon as one bound is reached; an opener refuses
- * a peer that went past one. The default: 2^18 records or 2^32 blocks of 16 bytes (64 GiB).
- * With s = 2^32 blocks under one key the advantage over an ideal cipher is about s^2 / 2^129 = 2^-65
- * (RFC 8446, section 5.5, allows 2^24.5 records of 2^10 blocks for 2^-57); the nonces are counted,
- * far from the 2^32 invocations of NIST SP 800-38D, section 8.3; one forgery ends the connection.
+ * When a key is replaced. A sealer sends an update as soon as one bound is reached; an opener
+ * refuses a peer that went past one. The default: 2^18 records or 2^32 blocks of 16 bytes (64 GiB).
+ * With s = 2^32 blocks under one key the advantage over an ideal cipher is about s^2 / 2^129 =
+ * 2^-65 (RFC 8446, section 5.5, allows 2^24.5 records of 2^10 blocks for 2^-57); the nonces are
+ * counted, far from the 2^32 invocations of NIST SP 800-38D, section 8.3; one forgery ends the
+ * connection.
  */
 typedef struct RecordLimits {
 	uint64_t records; /* 2..2^32 */
@@ -59,9 +60,9 @@ typedef struct RecordLimits {
 extern const RecordLimits record_limits_default;
 
 typedef struct RecordOptions {
-	bool sealed;	     /* false: readable, authenticated by GMAC */
-	size_t padding;	     /* inner size is rounded up to a multiple of this power of two at most
-				RECORD_PADDING_MAX; 0 or 1: no padding. Sealer only */
+	bool sealed;	/* false: readable, authenticated by GMAC */
+	size_t padding; /* inner size is rounded up to a multiple of this power of two at most
+			   RECORD_PADDING_MAX; 0 or 1: no padding. Sealer only */
 	RecordLimits limits;
 } RecordOptions;
 
@@ -99,8 +100,8 @@ MUST_CHECK bool record_seal_end(RecordSealer *sealer, uint8_t *buffer, size_t *r
 uint64_t record_sealer_bytes(const RecordSealer *sealer);
 uint64_t record_sealer_records(const RecordSealer *sealer);
 
-/* How many bytes follow this header, RECORD_REST_MIN..RECORD_REST_MAX: to be checked before they are
- * read. ERROR_PEER with the value and the bound. */
+/* How many bytes follow this header, RECORD_REST_MIN..RECORD_REST_MAX: to be checked before they
+ * are read. ERROR_PEER with the value and the bound. */
 MUST_CHECK bool record_check_header(const uint8_t header[RECORD_HEADER_SIZE], size_t *ret_rest,
 				    Error *err);
 
@@ -112,11 +113,11 @@ typedef struct RecordView {
 
 /*
  * Opens in place a record that begins with its header and has `rest` bytes behind it. ERROR_AUTH if
- * the tag does not fit: flipped, repeated, reordered, another channel or key. ERROR_PEER for what is
- * authentic but against the grammar: no type, an unknown type, empty data, a first record that is no
- * ping, an end with another count, anything after the end, a key used past its bounds, an update
- * under a key that carried nothing. An update is carried out inside. The opener is dead after an
- * error.
+ * the tag does not fit: flipped, repeated, reordered, another channel or key. ERROR_PEER for what
+ * is authentic but against the grammar: no type, an unknown type, empty data, a first record that
+ * is no ping, an end with another count, anything after the end, a key used past its bounds, an
+ * update under a key that carried nothing. An update is carried out inside. The opener is dead
+ * after an error.
  */
 MUST_CHECK bool record_open(RecordOpener *opener, uint8_t *buffer, size_t rest,
 			    RecordView *ret_record, Error *err);

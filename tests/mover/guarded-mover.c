@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A mover as the product's, but with a filter, with keys that are soon used up, padded records and a
- * short time for proofs: what else would take too long or could not be seen. */
+/* A mover as the product's, but with a filter, with keys that are soon used up, padded records and
+ * a short time for proofs: what else would take too long or could not be seen. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,7 +33,8 @@ static bool guard_judge(void *context, const FilterPiece *piece, Error *err)
 				 (unsigned long long)guard->next[piece->channel]);
 	guard->next[piece->channel] += piece->size;
 	guard->ended[piece->channel] = !piece->size;
-	if (piece->direction == KEYS_TO_DESTINATION && memmem(piece->bytes, piece->size, "POISON", 6))
+	if (piece->direction == KEYS_TO_DESTINATION &&
+	    memmem(piece->bytes, piece->size, "POISON", 6))
 		return error_set(err, ERROR_PEER, "poison at byte %llu",
 				 (unsigned long long)piece->offset);
 	return true;

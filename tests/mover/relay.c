@@ -22,7 +22,8 @@ static bool put(Way *way, const uint8_t *bytes, size_t size)
 {
 	RigRelay *relay = way->relay;
 
-	if (relay->seen && way->to == relay->destination_fd && relay->seen_used < relay->seen_size) {
+	if (relay->seen && way->to == relay->destination_fd &&
+	    relay->seen_used < relay->seen_size) {
 		size_t room = relay->seen_size - relay->seen_used;
 		size_t part = size < room ? size : room;
 
@@ -68,7 +69,7 @@ static bool harm(Way *way)
 		way->record[way->size - 1] ^= 0x01;
 		break;
 	case RIG_LENGTH:
-		store_be32(way->record, load_be32(way->record) + 1);
+		store_be32(way->record, load_be32(way->record) - 1);
 		break;
 	case RIG_OVERSIZE:
 		store_be32(way->record, RECORD_REST_MAX + 1);
@@ -96,14 +97,16 @@ static void copy_way(Way *way)
 	if (!get(way, way->record, way->opening) || !put(way, way->record, way->opening))
 		return;
 	for (uint64_t i = 0; get_record(way); i++)
-		if (way->harmful && i == way->relay->record ? !harm(way) :
-							      !put(way, way->record, way->size))
+		if (way->harmful && i == way->relay->record ? !harm(way)
+							    : !put(way, way->record, way->size))
 			break;
 }
 
 static void run_way(RigRelay *relay, int from, int to, size_t opening, bool harmful)
 {
-	Way way = { .relay = relay, .from = from, .to = to, .opening = opening, .harmful = harmful };
+	Way way = {
+		.relay = relay, .from = from, .to = to, .opening = opening, .harmful = harmful
+	};
 
 	way.record = malloc(RECORD_BUFFER_SIZE);
 	way.kept = malloc(RECORD_BUFFER_SIZE);

@@ -16,12 +16,12 @@
 #include "wire/preamble.h"
 
 /* Outside cmocka too (the benchmark uses this file): a broken rig ends the program. */
-#define REQUIRE(condition)                                                                        \
-	do {                                                                                      \
-		if (!(condition)) {                                                               \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);           \
-			abort();                                                                  \
-		}                                                                                 \
+#define REQUIRE(condition)                                                                         \
+	do {                                                                                       \
+		if (!(condition)) {                                                                \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);            \
+			abort();                                                                   \
+		}                                                                                  \
 	} while (0)
 
 static void require_ok(bool ok, const Error *err, const char *what)

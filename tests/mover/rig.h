@@ -17,7 +17,7 @@ enum { RIG_DEADLINE_MS = 20000, RIG_SIDES = MOVER_SIDE_COUNT };
 typedef struct RigMover {
 	pid_t pid;
 	IpcLink *link;
-	unsigned int proven;	     /* count of MOVER_PROVEN */
+	unsigned int proven;	       /* count of MOVER_PROVEN */
 	bool ended[2][LIMIT_CHANNELS]; /* [outbound] */
 	uint64_t ended_bytes[2][LIMIT_CHANNELS];
 	bool done, failed, gone, have_stats;
@@ -29,9 +29,9 @@ typedef struct RigMover {
 /* What the relay does to the record with this index (0 is the ping) of a direction. */
 typedef enum RigFault {
 	RIG_NONE,
-	RIG_FLIP,     /* one bit of the ciphertext */
+	RIG_FLIP, /* one bit of the ciphertext */
 	RIG_FLIP_TAG,
-	RIG_LENGTH,   /* the length field grows by one */
+	RIG_LENGTH,   /* the length field shrinks by one */
 	RIG_OVERSIZE, /* the length field says more than the limit */
 	RIG_DROP,
 	RIG_REPEAT,
@@ -45,7 +45,7 @@ typedef struct RigRelay {
 	bool running;
 	int source_fd, destination_fd; /* of the relay's two connections */
 	RigFault fault;
-	bool to_source;		       /* the fault strikes the way back */
+	bool to_source; /* the fault strikes the way back */
 	uint64_t record;
 	uint8_t *seen; /* if not NULL: the first seen_size wire bytes towards the destination */
 	size_t seen_size, seen_used;
@@ -64,7 +64,8 @@ typedef struct RigOptions {
 typedef struct Rig {
 	RigOptions options;
 	RigMover movers[RIG_SIDES];
-	int qemu[RIG_SIDES][LIMIT_CHANNELS]; /* the test's end of QEMU's sockets; the test may close */
+	int qemu[RIG_SIDES]
+		[LIMIT_CHANNELS]; /* the test's end of QEMU's sockets; the test may close */
 	RigRelay relays[LIMIT_CHANNELS];
 	uint8_t secret[ROLE_SECRET_BYTES];
 	uint8_t routing[MIGRATION_ID_BYTES];
@@ -105,11 +106,11 @@ typedef struct RigStream {
 	pthread_t thread;
 	int fd;
 	uint64_t seed, bytes;
-	size_t piece;	   /* of one write */
-	bool constant;	   /* one page over and over: for measurements, not checked */
-	uint64_t moved;	   /* by the reader, before end or error */
-	bool clean;	   /* reader: end of file came; writer: all written */
-	bool same;	   /* reader: bytes were those of the seed */
+	size_t piece;	/* of one write */
+	bool constant;	/* one page over and over: for measurements, not checked */
+	uint64_t moved; /* by the reader, before end or error */
+	bool clean;	/* reader: end of file came; writer: all written */
+	bool same;	/* reader: bytes were those of the seed */
 } RigStream;
 void rig_write_start(RigStream *stream);
 void rig_read_start(RigStream *stream);

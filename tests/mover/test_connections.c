@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who may open a channel: one, once, with the key, in time. Others are dropped and change nothing. */
+/* Who may open a channel: one, once, with the key, in time. Others are dropped and change nothing.
+ */
 #include "tests/support/support.h"
 
 #include <poll.h>

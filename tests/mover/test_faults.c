@@ -15,7 +15,9 @@ enum { MIB = 1 << 20, VICTIM = 1 };
 
 static RigOptions two_channels(void)
 {
-	return (RigOptions){ .path = rig_program(), .aead = "openssl", .sealed = true, .channels = 2 };
+	return (RigOptions){
+		.path = rig_program(), .aead = "openssl", .sealed = true, .channels = 2
+	};
 }
 
 /* What the receiving side says. */
@@ -34,8 +36,9 @@ static const FaultRow rows[] = {
 	{ RIG_DROP, ERROR_AUTH, "channel multifd-0: record 2 " },
 	{ RIG_REPEAT, ERROR_AUTH, "channel multifd-0: record 3 " },
 	{ RIG_SWAP, ERROR_AUTH, "channel multifd-0: record 2 " },
-	{ RIG_TRUNCATE, ERROR_NONE, "channel multifd-0: the connection " },
-	{ RIG_CUT, ERROR_NONE, "channel multifd-0: the connection " },
+	/* Both ends of a cut see it; the first to do so closes the other channels too. */
+	{ RIG_TRUNCATE, ERROR_NONE, "the connection " },
+	{ RIG_CUT, ERROR_NONE, "the connection " },
 };
 
 static void assert_failure(const RigMover *mover, ErrorCategory category, const char *text)
@@ -80,7 +83,8 @@ static void move_with_fault(const FaultRow *row, bool sealed, bool to_source)
 	rig_stream_join(&writer);
 	rig_stream_join(&reader);
 	assert_failure(&rig.movers[to], row->category, row->text);
-	assert_int_equal(rig.movers[to].failed_channel, VICTIM);
+	if (row->category)
+		assert_int_equal(rig.movers[to].failed_channel, VICTIM);
 	/* The other side sees all its channels close; which one first is chance. */
 	assert_failure(&rig.movers[from], ERROR_NONE, "channel ");
 	/* Only whole good records arrived, and no end was told. */
@@ -147,15 +151,18 @@ static void test_harm_to_the_proof_is_noticed(void **state)
 {
 	(void)state;
 	ping_with_fault(RIG_FLIP, true, ERROR_AUTH, "channel multifd-0: record 0 of 1 bytes");
-	ping_with_fault(RIG_LENGTH, true, ERROR_PEER, "the first record has 18 bytes, expected 17");
+	ping_with_fault(RIG_LENGTH, true, ERROR_PEER,
+			"a record of 16 bytes, expected 17 to 524304");
 	ping_with_fault(RIG_CUT, true, ERROR_PEER, "closed the connection before its proof");
 	ping_with_fault(RIG_FLIP, false, ERROR_NONE, "channel multifd-0: the connection");
 }
 
 static void start_flood(const Rig *rig, RigStream *writer)
 {
-	*writer = (RigStream){ .fd = rig->qemu[MOVER_SOURCE][0], .seed = 9,
-			       .bytes = UINT64_C(1) << 40, .constant = true };
+	*writer = (RigStream){ .fd = rig->qemu[MOVER_SOURCE][0],
+			       .seed = 9,
+			       .bytes = UINT64_C(1) << 40,
+			       .constant = true };
 	rig_write_start(writer);
 }
 

@@ -53,7 +53,8 @@ static void test_all_are_asked_until_one_refuses(void **state)
 	assert_works(filter_open(&chain, filters, ARRAY_SIZE(filters), 2, &err), &err);
 	assert_works(filter_judge(&chain, &piece, &err), &err);
 	piece.size = 5;
-	assert_fails(filter_judge(&chain, &piece, &err), ERROR_PEER, "strict refuses: 5 bytes", &err);
+	assert_fails(filter_judge(&chain, &piece, &err), ERROR_PEER, "strict refuses: 5 bytes",
+		     &err);
 	assert_int_equal(((uint8_t *)chain.contexts[0])[1], 2);
 	assert_int_equal(((uint8_t *)chain.contexts[2])[1], 1);
 	filter_close(&chain);

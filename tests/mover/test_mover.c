@@ -15,7 +15,9 @@ enum { MIB = 1 << 20 };
 
 static RigOptions plain_options(void)
 {
-	return (RigOptions){ .path = rig_program(), .aead = "openssl", .sealed = true, .channels = 1 };
+	return (RigOptions){
+		.path = rig_program(), .aead = "openssl", .sealed = true, .channels = 1
+	};
 }
 
 static void start_streams(Rig *rig, RigStream *writers, RigStream *readers, uint64_t bytes,
@@ -338,6 +340,8 @@ static void test_refuses_a_broken_contract(void **state)
 	rig_stop(&rig);
 	options.aead = "rot13";
 	rig_start(&rig, &options);
+	rig_wait(&rig, MOVER_DESTINATION, &rig.movers[MOVER_DESTINATION].failed);
+	rig_wait(&rig, MOVER_DESTINATION, &rig.movers[MOVER_DESTINATION].gone);
 	expect_refusal(&rig, "no AEAD provider \"rot13\"");
 }
 

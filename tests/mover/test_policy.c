@@ -23,7 +23,8 @@ static void test_refuses_everything_else(void **state)
 static bool act_connect(void)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET,
-				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(9) };
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+				  .sin_port = htons(9) };
 
 	return !connect(0, (const struct sockaddr *)&to, sizeof(to));
 }
@@ -61,8 +62,8 @@ static bool act_getsockname(void)
 static void test_refuses_its_own_temptations(void **state)
 {
 	static bool (*const acts[])(void) = {
-		act_connect, act_accept, act_other_option, act_own_signal, act_duplicate,
-		act_getsockname,
+		act_connect,	act_accept,    act_other_option,
+		act_own_signal, act_duplicate, act_getsockname,
 	};
 
 	(void)state;

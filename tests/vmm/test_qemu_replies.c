@@ -8,21 +8,28 @@
 
 #include <string.h>
 
+#include "vmm/feature_cache.h"
 #include "vmm/qemu_features.h"
 #include "vmm/qemu_status.h"
 
-#define SCHEMA_TYPES                                                                                            \
-	"{\"name\":\"1\",\"meta-type\":\"object\",\"members\":[{\"name\":\"capabilities\",\"type\":\"[2]\"}]}," \
-	"{\"name\":\"[2]\",\"meta-type\":\"array\",\"element-type\":\"2\"},"                                    \
-	"{\"name\":\"2\",\"meta-type\":\"object\",\"members\":[{\"name\":\"capability\",\"type\":\"3\"},"       \
-	"{\"name\":\"state\",\"type\":\"bool\"}]},"                                                             \
-	"{\"name\":\"3\",\"meta-type\":\"enum\",\"values\":[\"events\",\"return-path\",\"multifd\"]},"          \
-	"{\"name\":\"migrate-set-capabilities\",\"meta-type\":\"command\",\"arg-type\":\"1\"}"
+#define SCHEMA_TYPES                                                                               \
+	"{'name':'1','meta-type':'object','members':[{'name':'capabilities','type':'[2]'}]},"      \
+	"{'name':'[2]','meta-type':'array','element-type':'2'},"                                   \
+	"{'name':'2','meta-type':'object','members':[{'name':'capability','type':'3'}]},"          \
+	"{'name':'3','meta-type':'enum','values':['events','return-path','multifd']},"             \
+	"{'name':'migrate-set-capabilities','meta-type':'command','arg-type':'1'}"
 
+/* JSON, with the quotes of C out of the way. */
 static json_t *load(const char *text)
 {
-	json_t *json = json_loads(text, 0, NULL);
+	char *copy = strdup(text);
+	json_t *json;
 
+	for (char *p = copy; *p; p++)
+		if (*p == '\'')
+			*p = '"';
+	json = json_loads(copy, JSON_DECODE_ANY, NULL);
+	free(copy);
 	assert_non_null(json);
 	return json;
 }
@@ -40,11 +47,10 @@ static void test_features(void **state)
 		     features.announce_self || features.zero_page_detection);
 	json_decref(schema);
 
-	schema = load(
-		"[" SCHEMA_TYPES ",{\"name\":\"9\",\"meta-type\":\"object\",\"members\":"
-		"[{\"name\":\"uri\",\"type\":\"str\"},{\"name\":\"exit-on-error\",\"type\":\"bool\"}]},"
-		"{\"name\":\"migrate-incoming\",\"meta-type\":\"command\",\"arg-type\":\"9\"},"
-		"{\"name\":\"announce-self\",\"meta-type\":\"command\",\"arg-type\":\"9\"}]");
+	schema = load("[" SCHEMA_TYPES ",{'name':'9','meta-type':'object','members':"
+		      "[{'name':'uri','type':'str'},{'name':'exit-on-error','type':'bool'}]},"
+		      "{'name':'migrate-incoming','meta-type':'command','arg-type':'9'},"
+		      "{'name':'announce-self','meta-type':'command','arg-type':'9'}]");
 	assert_true(qemu_features_of_schema(schema, &features, &err));
 	assert_true(features.exit_on_error && features.announce_self);
 	json_decref(schema);
@@ -56,19 +62,19 @@ static void test_mutilated_schemas(void **state)
 		"[]",
 		"{}",
 		"5",
-		"[5, null, {}, {\"name\": 7}]",
-		"[{\"name\":\"migrate-set-capabilities\",\"meta-type\":\"command\"}]",
-		"[{\"name\":\"migrate-set-capabilities\",\"meta-type\":\"command\",\"arg-type\":\"1\"}]",
-		"[{\"name\":\"migrate-set-capabilities\",\"meta-type\":\"command\",\"arg-type\":\"1\"},"
-		"{\"name\":\"1\",\"meta-type\":\"object\",\"members\":{}}]",
-		"[{\"name\":\"migrate-set-capabilities\",\"meta-type\":\"command\",\"arg-type\":\"1\"},"
-		"{\"name\":\"1\",\"meta-type\":\"object\",\"members\":[{\"name\":\"capabilities\","
-		"\"type\":\"1\"}]}]",
+		"[5, null, {}, {'name': 7}]",
+		"[{'name':'migrate-set-capabilities','meta-type':'command'}]",
+		"[{'name':'migrate-set-capabilities','meta-type':'command','arg-type':'1'}]",
+		"[{'name':'migrate-set-capabilities','meta-type':'command','arg-type':'1'},"
+		"{'name':'1','meta-type':'object','members':{}}]",
+		"[{'name':'migrate-set-capabilities','meta-type':'command','arg-type':'1'},"
+		"{'name':'1','meta-type':'object','members':[{'name':'capabilities',"
+		"'type':'1'}]}]",
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
-		json_t *schema = json_loads(texts[i], JSON_DECODE_ANY, NULL);
+		json_t *schema = load(texts[i]);
 		VmmFeatures features;
 		Error err = ERROR_INIT;
 
@@ -80,11 +86,10 @@ static void test_mutilated_schemas(void **state)
 
 static void test_migration(void **state)
 {
-	json_t *reply =
-		load("{\"status\":\"active\",\"total-time\":1500,\"setup-time\":4,"
-		     "\"expected-downtime\":300,\"ram\":{\"total\":1000,\"transferred\":700,"
-		     "\"remaining\":300,\"mbps\":8.5,\"dirty-sync-count\":3,"
-		     "\"dirty-pages-rate\":42,\"page-size\":4096,\"normal\":-1}}");
+	json_t *reply = load("{'status':'active','total-time':1500,'setup-time':4,"
+			     "'expected-downtime':300,'ram':{'total':1000,'transferred':700,"
+			     "'remaining':300,'mbps':8.5,'dirty-sync-count':3,"
+			     "'dirty-pages-rate':42,'page-size':4096,'normal':-1}}");
 	VmmMigration migration;
 	Error err = ERROR_INIT;
 
@@ -100,7 +105,7 @@ static void test_migration(void **state)
 	assert_int_equal(migration.normal_pages, 0);
 	json_decref(reply);
 
-	reply = load("{\"status\":\"failed\",\"error-desc\":\"Unable to write\"}");
+	reply = load("{'status':'failed','error-desc':'Unable to write'}");
 	assert_true(qemu_status_of_migration(reply, &migration, &err));
 	assert_int_equal(migration.status, VMM_MIGRATION_FAILED);
 	assert_string_equal(migration.error, "Unable to write");
@@ -111,7 +116,7 @@ static void test_migration(void **state)
 	assert_int_equal(migration.status, VMM_MIGRATION_NONE);
 	json_decref(reply);
 
-	reply = load("{\"status\":\"wormhole\",\"ram\":[],\"total-time\":\"x\"}");
+	reply = load("{'status':'wormhole','ram':[],'total-time':'x'}");
 	assert_true(qemu_status_of_migration(reply, &migration, &err));
 	assert_int_equal(migration.status, VMM_MIGRATION_OTHER);
 	json_decref(reply);
@@ -121,9 +126,32 @@ static void test_migration(void **state)
 	json_decref(reply);
 }
 
+static void test_cache_knows_one_program(void **state)
+{
+	AUTO_FEATURE_CACHE FeatureCache *cache = feature_cache_new(&(Error){ 0 });
+	struct stat program = { .st_dev = 1, .st_ino = 2, .st_size = 3, .st_mtim.tv_nsec = 4 };
+	struct stat upgraded = program;
+	VmmFeatures features = { .multifd = true }, found = { 0 };
+
+	(void)state;
+	assert_non_null(cache);
+	assert_false(feature_cache_find(cache, &program, &found));
+	feature_cache_keep(cache, &program, &features);
+	assert_true(feature_cache_find(cache, &program, &found));
+	assert_true(found.multifd && !found.return_path);
+	upgraded.st_mtim.tv_nsec++;
+	assert_false(feature_cache_find(cache, &upgraded, &found));
+	upgraded = program;
+	upgraded.st_ino++;
+	assert_false(feature_cache_find(cache, &upgraded, &found));
+	/* An owner without a cache. */
+	feature_cache_keep(NULL, &program, &features);
+	assert_false(feature_cache_find(NULL, &program, &found));
+}
+
 static void test_run_state(void **state)
 {
-	json_t *reply = load("{\"status\":\"postmigrate\",\"running\":false}");
+	json_t *reply = load("{'status':'postmigrate','running':false}");
 	VmmRunState run = VMM_RUN_RUNNING;
 	Error err = ERROR_INIT;
 
@@ -131,7 +159,7 @@ static void test_run_state(void **state)
 	assert_true(qemu_status_of_run(reply, &run, &err));
 	assert_int_equal(run, VMM_RUN_POSTMIGRATE);
 	json_decref(reply);
-	reply = load("{\"running\":true}");
+	reply = load("{'running':true}");
 	assert_false(qemu_status_of_run(reply, &run, &err));
 	json_decref(reply);
 	assert_int_equal(vmm_run_state_of_word("colo"), VMM_RUN_OTHER);
@@ -141,9 +169,8 @@ static void test_run_state(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_features),
-		cmocka_unit_test(test_mutilated_schemas),
-		cmocka_unit_test(test_migration),
+		cmocka_unit_test(test_features),  cmocka_unit_test(test_mutilated_schemas),
+		cmocka_unit_test(test_migration), cmocka_unit_test(test_cache_knows_one_program),
 		cmocka_unit_test(test_run_state),
 	};
 

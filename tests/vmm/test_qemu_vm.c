@@ -214,6 +214,33 @@ static void test_qemu_refuses(void **state)
 	assert_non_null(strstr(host->cause.text, "ended with status 1"));
 }
 
+/* QEMU's own locks are the last line of "never two": they must hold on descriptors that we pass. */
+static void test_volume_in_use_is_refused(void **state)
+{
+	World *world = *state;
+	Host *host = &world->destination;
+	AUTO_RESOLVED_VM ResolvedVm vm;
+	Call call = { 0 };
+	Error err = ERROR_INIT;
+	VmmStart start = { .resources = world->resources,
+			   .instance = "destination",
+			   .vm = &vm,
+			   .deadline_ms = 10000 };
+
+	/* The raw one alone: qcow2 locks on a way of its own. */
+	world->file.manifest.disks_count = 1;
+	host_start(&world->source);
+	world_resolve(world, NULL, &vm);
+	host->vm = vmm_start(&vmm_driver_qemu, world->base, &start, &host_events, host, on_done,
+			     &call, &err);
+	assert_non_null(host->vm);
+	world_wait(world, host_has_exited, host, 15, "QEMU refuses");
+	assert_true(call.called && !call.ok);
+	if (!strstr(call.err.text, "Failed to get \"write\" lock"))
+		fail_msg("%s", call.err.text);
+	assert_int_equal(host_run_state(&world->source), VMM_RUN_RUNNING);
+}
+
 static void test_qemu_is_missing(void **state)
 {
 	World *world = *state;
@@ -372,6 +399,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_vm_outlives_its_engine, world_setup,
 						world_teardown),
 		cmocka_unit_test_setup_teardown(test_qemu_refuses, world_setup, world_teardown),
+		cmocka_unit_test_setup_teardown(test_volume_in_use_is_refused, world_setup,
+						world_teardown),
 		cmocka_unit_test_setup_teardown(test_qemu_is_missing, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(test_free_tells_what_is_pending, world_setup,
 						world_teardown),

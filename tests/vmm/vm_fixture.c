@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "vmm/feature_cache.h"
 
 #define QEMU_IMG_PATH "/usr/bin/qemu-img"
 
@@ -82,6 +83,8 @@ static void describe_host(World *world)
 	snprintf(r->run_directory, LIMIT_PATH, "%s/run", world->directory);
 	r->boot_files = boot_files_new(guest_directory(), &err);
 	assert_non_null(r->boot_files);
+	r->feature_cache = feature_cache_new(&err);
+	assert_non_null(r->feature_cache);
 	/* As in production, where the tests run as root. */
 	if (!geteuid())
 		assert_true(resources_set_user(r, "nobody", &err));
@@ -145,6 +148,7 @@ int world_teardown(void **state)
 	world_drop_relays(world);
 	event_base_free(world->base);
 	boot_files_free(world->resources->boot_files);
+	feature_cache_free(world->resources->feature_cache);
 	free(world->resources);
 	snprintf(path, sizeof(path), "%s/vm1.raw", world->directory);
 	unlink(path);

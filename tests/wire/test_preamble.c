@@ -65,8 +65,8 @@ static void test_refuses_other_magic_and_version(void **state)
 	}
 	memcpy(bytes, good, sizeof(bytes));
 	bytes[9] = 2;
-	assert_fails(preamble_decode(bytes, &back, &err), ERROR_PEER,
-		     "version 2, only 1 is known", &err);
+	assert_fails(preamble_decode(bytes, &back, &err), ERROR_PEER, "version 2, only 1 is known",
+		     &err);
 	/* An answer is no preamble: a peer that only echoes gets nowhere. */
 	bytes[9] = 1;
 	memcpy(bytes, preamble_reply_magic, PREAMBLE_MAGIC_SIZE);
@@ -86,12 +86,12 @@ static void test_bounds_the_channel(void **state)
 	assert_works(preamble_decode(bytes, &back, &err), &err);
 	assert_int_equal(back.channel, LIMIT_CHANNELS - 1);
 	bytes[11] = LIMIT_CHANNELS;
-	assert_fails(preamble_decode(bytes, &back, &err), ERROR_PEER,
-		     "channel 17, the most is 16", &err);
+	assert_fails(preamble_decode(bytes, &back, &err), ERROR_PEER, "channel 17, the most is 16",
+		     &err);
 	bytes[10] = 1;
 	bytes[11] = 0;
-	assert_fails(preamble_decode(bytes, &back, &err), ERROR_PEER,
-		     "channel 256, the most is 16", &err);
+	assert_fails(preamble_decode(bytes, &back, &err), ERROR_PEER, "channel 256, the most is 16",
+		     &err);
 }
 
 static void test_reply_refuses_what_is_reserved(void **state)

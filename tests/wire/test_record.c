@@ -45,7 +45,8 @@ static void run_with(Body body, RecordLimits limits, size_t padding)
 
 	for (size_t i = 0; i < 2 * ARRAY_SIZE(names); i++) {
 		Fixture f = { .provider = aead_provider_by_name(names[i / 2]),
-			      .options = { .sealed = i % 2, .padding = padding, .limits = limits } };
+			      .options = {
+				      .sealed = i % 2, .padding = padding, .limits = limits } };
 
 		if (!f.provider)
 			continue;
@@ -219,9 +220,9 @@ static void body_sealer_refusals(Fixture *f)
 	seal_ping(f);
 	assert_fails(record_seal_data(f->sealer, f->buffer, 0, &f->size, &f->err), ERROR_INTERNAL,
 		     "0 bytes, expected 1 to 524287", &f->err);
-	assert_fails(record_seal_data(f->sealer, f->buffer, RECORD_CONTENT_MAX + 1, &f->size,
-				      &f->err),
-		     ERROR_INTERNAL, "524288 bytes, expected 1 to 524287", &f->err);
+	assert_fails(
+		record_seal_data(f->sealer, f->buffer, RECORD_CONTENT_MAX + 1, &f->size, &f->err),
+		ERROR_INTERNAL, "524288 bytes, expected 1 to 524287", &f->err);
 	seal_end(f);
 	assert_fails(record_seal_data(f->sealer, f->buffer, 5, &f->size, &f->err), ERROR_INTERNAL,
 		     "cannot be sent now", &f->err);
@@ -404,8 +405,8 @@ static void forge_with(Fixture *f, const Secret *traffic, uint64_t sequence, con
 				       size, content + size, &f->err),
 			     &f->err);
 	else
-		assert_works(aead_seal(key, iv, f->buffer, RECORD_HEADER_SIZE + size, NULL, NULL,
-				       0, content + size, &f->err),
+		assert_works(aead_seal(key, iv, f->buffer, RECORD_HEADER_SIZE + size, NULL, NULL, 0,
+				       content + size, &f->err),
 			     &f->err);
 }
 
@@ -484,7 +485,8 @@ static void body_empty_update(Fixture *f)
 	forge(f, 1, FORGED("\x04"));
 	assert_opens(f, RECORD_UPDATE);
 	forge_with(f, next, 0, FORGED("\x04"));
-	assert_fails(open_at(f, f->buffer), ERROR_PEER, "under a key that carried nothing", &f->err);
+	assert_fails(open_at(f, f->buffer), ERROR_PEER, "under a key that carried nothing",
+		     &f->err);
 }
 
 static void test_authentic_nonsense_is_refused(void **state)

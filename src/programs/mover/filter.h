@@ -26,8 +26,8 @@ typedef struct FilterPiece {
 
 typedef struct StreamFilter {
 	const char *name; /* in messages: "guard refuses ..." */
-	/* One context for a migration, since a filter may have to see channels together. Called after
-	 * the last seccomp filter. NULL with *err on failure. */
+	/* One context for a migration, since a filter may have to see channels together. Called
+	 * after the last seccomp filter. NULL with *err on failure. */
 	void *(*open)(size_t channels, Error *err);
 	/* Called by the thread of each channel, at the same time for several channels; in order for
 	 * one. False with *err refuses: the migration ends and nothing of the piece is written. */

@@ -171,10 +171,10 @@ static bool serve(Session *session, Error *err)
 		session_expire_proofs(session, clock_monotonic_us(&clock_system));
 		if (watch.rows[1].revents)
 			read_wake(session);
-		if (watch.rows[0].revents && !read_link(session, &open, err))
-			return false;
-		if (open && !session_report(session, err))
-			return false;
+		if ((watch.rows[0].revents && !read_link(session, &open, err)) ||
+		    (open && !session_report(session, err)))
+			/* An engine that went while we spoke went all the same. */
+			return err->category == ERROR_UNAVAILABLE;
 	}
 	return true;
 }
@@ -239,7 +239,8 @@ static bool run(int argc, char **argv, const MoverConfig *config, const Log *log
 		return error_set_errno(err, ERROR_IO, errno, "cannot make an event descriptor");
 	keep[1] = wake_fd;
 	keep[2] = status_fd;
-	if (!sandbox_enter(&mover_policy, &arguments.user, keep, status_fd < 0 ? 2 : 3, &report, err) ||
+	if (!sandbox_enter(&mover_policy, &arguments.user, keep, status_fd < 0 ? 2 : 3, &report,
+			   err) ||
 	    !session_init(&session, config, log, TAKE_FD(wake_fd), TAKE_FD(status_fd), err))
 		return false;
 	ok = run_session(&session, &arguments, &report, err);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The bandwidth limit: one token bucket for all channels of a mover. A sender takes tokens for bytes
- * it is about to write and may thereby go into debt, which the next ones wait for; so the long-run
- * rate is exact whatever the record sizes, and a lone small record waits for nobody.
+ * The bandwidth limit: one token bucket for all channels of a mover. A sender takes tokens for
+ * bytes it is about to write and may thereby go into debt, which the next ones wait for; so the
+ * long-run rate is exact whatever the record sizes, and a lone small record waits for nobody.
  */
 #ifndef SEALIFT_PROGRAMS_MOVER_PACE_H
 #define SEALIFT_PROGRAMS_MOVER_PACE_H

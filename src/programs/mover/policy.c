@@ -8,10 +8,10 @@
 #include "base/bounds.h"
 
 static const char *const syscalls[] = {
-	"recvmsg", "sendmsg",	/* link.c: messages with descriptors */
-	"recvfrom", "sendto",	/* relay.c, proof.c: recv and send on sockets that were given */
+	"recvmsg",   "sendmsg", /* link.c: messages with descriptors */
+	"recvfrom",  "sendto",	/* relay.c, proof.c: recv and send on sockets that were given */
 	"shutdown",		/* session.c: ends of streams, abort */
-	"poll", "ppoll",	/* loop.c */
+	"poll",	     "ppoll",	/* loop.c */
 	"read",			/* loop.c: the event descriptor by which threads wake it */
 	"pread64",		/* stats.c: its own status file, opened before */
 	"getrusage",		/* stats.c */
@@ -19,8 +19,10 @@ static const char *const syscalls[] = {
 };
 
 /* The low half of an argument: the kernel looks at no more of an int. */
-#define INT_IS(argument, number) \
-	{ .index = (argument), .mask = UINT32_MAX, .value = (number) }
+#define INT_IS(argument, number)                                                                   \
+	{                                                                                          \
+		.index = (argument), .mask = UINT32_MAX, .value = (number)                         \
+	}
 
 static const SandboxRule rules[] = {
 	/* session.c, on_network: small records leave at once */

@@ -31,9 +31,9 @@ static bool send_now(Proof *proof, const uint8_t *bytes, size_t size, Error *err
 static bool make_keys(Proof *proof, const ProofContext *context, Error *err)
 {
 	bool is_source = context->side == MOVER_SOURCE;
-	Secret *out = keys_derive_traffic(context->prk,
-					  is_source ? KEYS_TO_DESTINATION : KEYS_TO_SOURCE,
-					  &proof->connection, err);
+	Secret *out =
+		keys_derive_traffic(context->prk, is_source ? KEYS_TO_DESTINATION : KEYS_TO_SOURCE,
+				    &proof->connection, err);
 	Secret *in;
 
 	if (!out)
@@ -103,8 +103,8 @@ Proof *proof_new(const ProofContext *context, int fd, const RolePreamble *preamb
 		error_set(err, ERROR_PEER, "a connection for another migration");
 		return NULL;
 	}
-	if (context->side == MOVER_SOURCE ? !start_source(proof, preamble, err) :
-					    !start_destination(proof, context, preamble, err))
+	if (context->side == MOVER_SOURCE ? !start_source(proof, preamble, err)
+					  : !start_destination(proof, context, preamble, err))
 		return NULL;
 	return TAKE_PTR(proof);
 }
@@ -142,8 +142,8 @@ static bool on_ping(Proof *proof, const ProofContext *context, Error *err)
 	if (!record_check_header(proof->input, &rest, err))
 		return false;
 	if (rest != RECORD_PING_SIZE - RECORD_HEADER_SIZE)
-		return error_set(err, ERROR_PEER, "the first record has %zu bytes, expected %d", rest,
-				 RECORD_PING_SIZE - RECORD_HEADER_SIZE);
+		return error_set(err, ERROR_PEER, "the first record has %zu bytes, expected %d",
+				 rest, RECORD_PING_SIZE - RECORD_HEADER_SIZE);
 	if (!record_open(proof->opener, proof->input, rest, &record, err))
 		return false;
 	return context->side == MOVER_DESTINATION ||
@@ -166,7 +166,8 @@ ProofResult proof_on_readable(Proof *proof, const ProofContext *context, Error *
 			return PROOF_FAILED;
 		}
 		if (!got) {
-			error_set(err, ERROR_PEER, "the peer closed the connection before its proof");
+			error_set(err, ERROR_PEER,
+				  "the peer closed the connection before its proof");
 			return PROOF_FAILED;
 		}
 		proof->input_used += (size_t)got;

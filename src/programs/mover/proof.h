@@ -43,8 +43,8 @@ typedef struct Proof {
 
 typedef enum ProofResult { PROOF_PENDING, PROOF_DONE, PROOF_FAILED } ProofResult;
 
-/* Takes fd, a connected socket, and sends this side's first bytes. `preamble` is checked against the
- * context; its nonce counts at the destination only. NULL with ERROR_PEER or ERROR_IO. */
+/* Takes fd, a connected socket, and sends this side's first bytes. `preamble` is checked against
+ * the context; its nonce counts at the destination only. NULL with ERROR_PEER or ERROR_IO. */
 MUST_CHECK Proof *proof_new(const ProofContext *context, int fd, const RolePreamble *preamble,
 			    int64_t deadline_us, Error *err);
 /* Closes what was not taken out; NULL is fine. */
@@ -52,8 +52,8 @@ void proof_free(Proof *proof);
 DEFINE_CLEANUP(Proof, proof, proof_free)
 #define AUTO_PROOF CLEANUP(proof_cleanup)
 
-/* Reads what is there, never more than the proof needs, and answers. PROOF_DONE: the caller takes fd,
- * sealer and opener. PROOF_FAILED with *err. */
+/* Reads what is there, never more than the proof needs, and answers. PROOF_DONE: the caller takes
+ * fd, sealer and opener. PROOF_FAILED with *err. */
 MUST_CHECK ProofResult proof_on_readable(Proof *proof, const ProofContext *context, Error *err);
 
 #endif

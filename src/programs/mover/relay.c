@@ -22,8 +22,8 @@ static void count(Flow *flow, size_t stream, size_t wire)
 
 	atomic_fetch_add_explicit(&c->wire_bytes, wire, memory_order_relaxed);
 	atomic_store_explicit(&c->records,
-			      flow->outbound ? record_sealer_records(channel->sealer) :
-					       record_opener_records(channel->opener),
+			      flow->outbound ? record_sealer_records(channel->sealer)
+					     : record_opener_records(channel->opener),
 			      memory_order_relaxed);
 	if (stream) {
 		uint64_t now_us = (uint64_t)clock_monotonic_us(&clock_system);
@@ -101,8 +101,8 @@ static bool gather(const Channel *channel, uint8_t *bytes, size_t room, size_t *
 	size_t used = 0;
 
 	while (used < room) {
-		ssize_t got = recv(channel->local_fd, bytes + used, room - used,
-				   used ? MSG_DONTWAIT : 0);
+		ssize_t got =
+			recv(channel->local_fd, bytes + used, room - used, used ? MSG_DONTWAIT : 0);
 
 		if (got < 0 && errno == EINTR)
 			continue;
@@ -110,10 +110,10 @@ static bool gather(const Channel *channel, uint8_t *bytes, size_t room, size_t *
 		    (got < 0 && is_plain_close(channel, errno)))
 			break;
 		if (got < 0)
-			return error_set_errno(err, ERROR_HYPERVISOR, errno,
-					       "QEMU's socket broke after %llu bytes",
-					       (unsigned long long)record_sealer_bytes(
-						       channel->sealer));
+			return error_set_errno(
+				err, ERROR_HYPERVISOR, errno,
+				"QEMU's socket broke after %llu bytes",
+				(unsigned long long)record_sealer_bytes(channel->sealer));
 		used += (size_t)got;
 	}
 	*ret_size = used;
@@ -197,8 +197,8 @@ static bool judge(Channel *channel, const RecordView *record, uint64_t offset, E
 {
 	Session *session = channel->session;
 	const FilterPiece piece = {
-		.direction = session->side == MOVER_DESTINATION ? KEYS_TO_DESTINATION :
-								  KEYS_TO_SOURCE,
+		.direction =
+			session->side == MOVER_DESTINATION ? KEYS_TO_DESTINATION : KEYS_TO_SOURCE,
 		.channel = channel->index,
 		.offset = offset,
 		.bytes = record->content,
@@ -213,8 +213,7 @@ static bool deliver(Channel *channel, const RecordView *record, bool *deaf, Erro
 {
 	uint64_t end = record_opener_bytes(channel->opener);
 
-	if (!wait_for_local(channel, err) ||
-	    !judge(channel, record, end - record->size, err))
+	if (!wait_for_local(channel, err) || !judge(channel, record, end - record->size, err))
 		return false;
 	if (*deaf || send_all(channel->local_fd, record->content, record->size))
 		return true;

@@ -86,8 +86,8 @@ void session_clear(Session *session)
 }
 
 /*
- * First the flag, then TCP, then QEMU's sockets: a thread that sees the end of QEMU's stream because
- * of this must find the flag set, else it would tell the peer that a cut stream is whole.
+ * First the flag, then TCP, then QEMU's sockets: a thread that sees the end of QEMU's stream
+ * because of this must find the flag set, else it would tell the peer that a cut stream is whole.
  */
 static void stop_locked(Session *session)
 {
@@ -174,8 +174,8 @@ static Channel *channel_of(Session *session, const IpcMessage *message, Error *e
 {
 	if (message->subject < session->channels_count)
 		return &session->channels[message->subject];
-	error_set(err, ERROR_INTERNAL, "channel %llu of %zu",
-		  (unsigned long long)message->subject, session->channels_count);
+	error_set(err, ERROR_INTERNAL, "channel %llu of %zu", (unsigned long long)message->subject,
+		  session->channels_count);
 	return NULL;
 }
 
@@ -187,8 +187,8 @@ static void note_drop(Session *session, const Channel *channel, const Error *cau
 			    cause->text);
 }
 
-/* The source dials a channel once, so its failure is the migration's. At the destination anybody may
- * have connected: the real source is still to come, or here already. */
+/* The source dials a channel once, so its failure is the migration's. At the destination anybody
+ * may have connected: the real source is still to come, or here already. */
 static void refuse_connection(Session *session, Channel *channel, const Error *cause)
 {
 	if (session->side == MOVER_SOURCE && !channel->proven)
@@ -223,11 +223,9 @@ static bool start_proof(Session *session, const Channel *channel, IpcMessage *me
 		return false;
 	/* Tests move their bytes over UNIX sockets too, which have no such option. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	session->proofs[slot] = proof_new(&session->proof_context, TAKE_FD(message->fds[0]),
-					  message->payload,
-					  clock_monotonic_us(&clock_system) +
-						  session->config->proof_us,
-					  err);
+	session->proofs[slot] =
+		proof_new(&session->proof_context, TAKE_FD(message->fds[0]), message->payload,
+			  clock_monotonic_us(&clock_system) + session->config->proof_us, err);
 	return session->proofs[slot] != NULL;
 }
 
@@ -388,8 +386,8 @@ static bool report_flow(Session *session, Flow *flow, Error *err)
 	if (flow->reported || !atomic_load(&flow->ended))
 		return true;
 	flow->reported = true;
-	return ipc_send(session->link, MOVER_ENDED, flow->channel->index, &mover_ended_schema, &ended,
-			NULL, 0, err);
+	return ipc_send(session->link, MOVER_ENDED, flow->channel->index, &mover_ended_schema,
+			&ended, NULL, 0, err);
 }
 
 static bool report_failure(Session *session, Error *err)

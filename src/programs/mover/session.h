@@ -35,10 +35,10 @@ typedef struct Flow {
 	bool outbound; /* from QEMU to the peer */
 	bool has_thread;
 	pthread_t thread;
-	uint8_t *buffer;      /* RECORD_BUFFER_SIZE bytes */
-	atomic_bool ending;   /* outbound: QEMU's end was seen, ours is being sent */
-	atomic_bool ended;    /* end record sent, or received and passed on */
-	bool reported;	      /* main thread: MOVER_ENDED was sent */
+	uint8_t *buffer;    /* RECORD_BUFFER_SIZE bytes */
+	atomic_bool ending; /* outbound: QEMU's end was seen, ours is being sent */
+	atomic_bool ended;  /* end record sent, or received and passed on */
+	bool reported;	    /* main thread: MOVER_ENDED was sent */
 	FlowCounters counters;
 } Flow;
 
@@ -91,8 +91,8 @@ struct Session {
 };
 
 /* session.c: a session without threads. `wake_fd` and `status_fd` are taken; the link is not. */
-MUST_CHECK bool session_init(Session *session, const MoverConfig *config, const Log *log, int wake_fd,
-			     int status_fd, Error *err);
+MUST_CHECK bool session_init(Session *session, const MoverConfig *config, const Log *log,
+			     int wake_fd, int status_fd, Error *err);
 /* Stops, joins, closes and wipes everything. */
 void session_clear(Session *session);
 

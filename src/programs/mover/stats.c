@@ -57,7 +57,8 @@ bool session_stats(const Session *session, MoverStats *ret_stats, Error *err)
 
 		ret_stats->stream_out_bytes += atomic_load(&out->stream_bytes);
 		ret_stats->stream_in_bytes += atomic_load(&in->stream_bytes);
-		ret_stats->wire_out_bytes += atomic_load(&out->wire_bytes) + channel->proof_out_bytes;
+		ret_stats->wire_out_bytes +=
+			atomic_load(&out->wire_bytes) + channel->proof_out_bytes;
 		ret_stats->wire_in_bytes += atomic_load(&in->wire_bytes) + channel->proof_in_bytes;
 		ret_stats->records_out += atomic_load(&out->records);
 		ret_stats->records_in += atomic_load(&in->records);

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel says of a lab's processes, whatever the engines believe: which live, whose they
+are, which virtual CPUs really run."""
+import contextlib
+import dataclasses
+import os
+import signal
+import threading
+
+from lab import wait_for
+
+ROLES = ("sealift-gate", "sealift-notary", "sealift-mover")
+SAMPLE_SECONDS = 0.02
+# A virtual CPU that runs a guest uses the time; one that is only told things, far less.
+BUSY_NS = 2_000_000
+OVERLAPS = 4
+
+
+@dataclasses.dataclass
+class Process:
+    pid: int
+    parent: int
+    state: str
+    name: str
+    arguments: list
+    namespace: str
+
+
+def read(path):
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return file.read()
+    return b""
+
+
+def process_of(pid):
+    """None if it is gone, or a zombie that only waits for somebody to notice."""
+    stat = read(f"/proc/{pid}/stat").decode(errors="replace")
+    if ")" not in stat:
+        return None
+    fields = stat[stat.rindex(")") + 2:].split()
+    if fields[0] in "ZX":
+        return None
+    namespace = ""
+    with contextlib.suppress(OSError):
+        namespace = os.readlink(f"/proc/{pid}/ns/net")
+    arguments = [part.decode(errors="replace") for part in read(f"/proc/{pid}/cmdline").split(b"\0")]
+    name = os.path.basename(arguments[0]) if arguments[0] else ""
+    return Process(pid, int(fields[1]), fields[0], name, arguments, namespace)
+
+
+def processes():
+    found = (process_of(int(entry)) for entry in os.listdir("/proc") if entry.isdigit())
+    return [process for process in found if process]
+
+
+def alive(pid):
+    return process_of(pid) is not None
+
+
+def namespace_of(host):
+    """What /proc calls a host's network namespace."""
+    status = os.stat(f"/run/netns/{host.namespace}")
+    return f"net:[{status.st_ino}]"
+
+
+def of_host(host):
+    """All processes in a host's namespace."""
+    inode = namespace_of(host)
+    return [process for process in processes() if process.namespace == inode]
+
+
+def qemus(host):
+    return [process for process in of_host(host) if process.name.startswith("qemu-system")]
+
+
+def uuid_of(process):
+    arguments = process.arguments
+    return arguments[arguments.index("-uuid") + 1] if "-uuid" in arguments else ""
+
+
+def roles(host, name, mode=None):
+    """Process ids of an engine's children of one kind."""
+    return [process.pid for process in of_host(host)
+            if process.name == name and (mode is None or mode in process.arguments)]
+
+
+def is_sandboxed(pid):
+    return b"\nSeccomp:\t2" in read(f"/proc/{pid}/status")
+
+
+def threads(pid):
+    with contextlib.suppress(OSError):
+        return [int(entry) for entry in os.listdir(f"/proc/{pid}/task")]
+    return []
+
+
+def is_stopped(pid):
+    states = []
+    for thread in threads(pid):
+        stat = read(f"/proc/{pid}/task/{thread}/stat").decode(errors="replace")
+        states.append(stat[stat.rindex(")") + 2] if ")" in stat else "X")
+    return bool(states) and all(state in "TtXZ" for state in states)
+
+
+def is_idle(pid):
+    """Whether all its threads wait for something."""
+    states = [read(f"/proc/{pid}/task/{thread}/stat").decode(errors="replace") for thread in threads(pid)]
+    return bool(states) and all(state[state.rindex(")") + 2] == "S" for state in states if ")" in state)
+
+
+def freeze(pid):
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(f"stop of process {pid}", lambda: is_stopped(pid), 10)
+
+
+def thaw(pid):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
+def kill(pid):
+    """kill -9; returns once it is dead."""
+    os.kill(pid, signal.SIGKILL)
+    wait_for(f"death of process {pid}", lambda: not alive(pid), 10)
+
+
+def virtual_cpus(pid):
+    found = []
+    for thread in threads(pid):
+        name = read(f"/proc/{pid}/task/{thread}/comm").decode(errors="replace")
+        if name.startswith(("CPU ", "ALL CPUs")):
+            found.append(thread)
+    return found
+
+
+def cpu_ns(pid, thread_ids):
+    """Time that these threads have run so far."""
+    total = 0
+    for thread in thread_ids:
+        line = read(f"/proc/{pid}/task/{thread}/schedstat").split()
+        total += int(line[0]) if line else 0
+    return total
+
+
+def guest_runs(pid, seconds=20):
+    """Whether the guest in this QEMU really runs: its virtual CPUs use time."""
+    cpus = virtual_cpus(pid)
+    before = cpu_ns(pid, cpus)
+    with contextlib.suppress(Exception):
+        return wait_for("work of a virtual CPU", lambda: cpu_ns(pid, cpus) - before > 5 * BUSY_NS, seconds)
+    return False
+
+
+class Witness:
+    """Watches all hypervisors of a lab all the time: no two of one VM may run at once."""
+
+    def __init__(self, lab):
+        self.lab = lab
+        self.ended = threading.Event()
+        self.known = {}  # pid: (uuid, threads)
+        self.times = {}
+        self.overlaps = {}
+        self.complaints = []
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+        self.thread.start()
+
+    def learn(self, pid):
+        if pid not in self.known:
+            process, cpus = process_of(pid), virtual_cpus(pid)
+            if process and cpus:
+                self.known[pid] = (uuid_of(process), cpus)
+
+    def busy(self):
+        """uuid: process ids whose virtual CPUs worked since the last look."""
+        found = {}
+        for host in self.lab.hosts:
+            for pid in host.qemus():
+                self.learn(pid)
+                if pid not in self.known:
+                    continue
+                uuid, cpus = self.known[pid]
+                now = cpu_ns(pid, cpus)
+                if now - self.times.get(pid, now) > BUSY_NS:
+                    found.setdefault(uuid, set()).add(pid)
+                self.times[pid] = now
+        return found
+
+    def watch(self):
+        while not self.ended.wait(SAMPLE_SECONDS):
+            busy = self.busy()
+            for uuid in list(self.overlaps):
+                if len(busy.get(uuid, ())) < 2:
+                    del self.overlaps[uuid]
+            for uuid, pids in busy.items():
+                if len(pids) < 2:
+                    continue
+                self.overlaps[uuid] = self.overlaps.get(uuid, 0) + 1
+                # Once is a switchover between two looks.
+                if self.overlaps[uuid] == OVERLAPS:
+                    self.complaints.append(f"VM {uuid} runs in processes {sorted(pids)} at once")
+
+    def close(self):
+        self.ended.set()
+        self.thread.join(10)
