@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-import stat
 import time
 
 from cost import children, cpu_s, ended_children_s, virtual_cpu_s, wire_bytes
@@ -13,7 +12,9 @@ from lab import Lab, run, wait_for
 PORT = 4444
 MOVE_SECONDS = 180
 BOOT_SECONDS = 240
-DOWNTIME_MS = 300
+# Far below QEMU's 300 ms, which it would use up whatever the contender: with room for 20 ms of pages
+# downtime shows what each way itself adds.
+DOWNTIME_MS = 20
 # What kernel, initramfs and page tables of the guest need beside the walker's data.
 GUEST_OWN_MIB = 128
 
@@ -78,43 +79,17 @@ class Stage:
         self.build, self.guest = build, guest
         self.labs = {}
         self.tls = None
+        self.vms = 0
 
     def lab(self, aead=""):
         """Plain contenders use the namespaces of whichever lab there is."""
         if not aead and self.labs:
             return next(iter(self.labs.values()))
         if aead not in self.labs:
-            extra = f'aead = "{aead}";\nallow_disabled = true;' if aead else ""
-            lab = Lab(build=self.build, guest=self.guest, extra_config=extra)
-            self.labs[aead] = lab
-            if not lab.namespaces:
-                raise SystemExit("bench: needs root: both hosts have a network namespace each")
+            lab = self.labs[aead] = Lab(build=self.build, guest=self.guest)
             if aead:
-                self._add_witness(lab)
-                lab.start()
+                start_engines(lab, f'aead = "{aead}";\nallow_disabled = true;')
         return self.labs[aead]
-
-    def _add_witness(self, lab):
-        """Each QEMU that an engine starts gets a second monitor, on which the benchmark sees the same
-        events with the same time stamps as on the QEMUs that it leads itself."""
-        lab.witness = os.path.join(lab.directory, "witness")
-        os.makedirs(lab.witness)
-        os.chmod(lab.witness, 0o777)
-        wrapper = os.path.join(lab.bin, "qemu-with-witness")
-        with open(wrapper, "w", encoding="ascii") as file:
-            file.write(f'#!/bin/sh\nexec {lab.qemu} "$@" -qmp unix:{lab.witness}/$$,server=on,wait=off\n')
-        os.chmod(wrapper, os.stat(wrapper).st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-        real, lab.qemu = lab.qemu, wrapper
-        for host in lab.hosts:
-            host.write_config(lab.extra if hasattr(lab, "extra") else self._extra_of(host))
-        lab.qemu = real
-
-    @staticmethod
-    def _extra_of(host):
-        """The lines that the lab was given, out of the file that it wrote."""
-        with open(host.config, encoding="utf-8") as file:
-            lines = file.read().splitlines()
-        return "\n".join(line for line in lines if line.startswith(("aead =", "allow_disabled =")))
 
     def tls_directory(self, end):
         """One root, one certificate for each end, in the layout that QEMU wants."""
@@ -127,6 +102,25 @@ class Stage:
         for lab in self.labs.values():
             lab.close()
         self.labs = {}
+
+
+def start_engines(lab, settings):
+    """Each QEMU that an engine starts gets a second monitor, on which the benchmark sees the same
+    events with the same time stamps as on the QEMUs that it leads itself."""
+    lab.witness = os.path.join(lab.directory, "witness")
+    os.makedirs(lab.witness)
+    os.chmod(lab.witness, 0o777)
+    wrapper = os.path.join(lab.bin, "qemu-with-witness")
+    with open(wrapper, "w", encoding="ascii") as file:
+        file.write(f'#!/bin/sh\nexec {lab.qemu} "$@" -qmp unix:{lab.witness}/$$,server=on,wait=off\n')
+    os.chmod(wrapper, 0o755)
+    for host in lab.hosts:
+        host.write_config(settings)
+        with open(host.config, encoding="utf-8") as file:
+            text = file.read().replace(f'qemu = "{lab.qemu}";', f'qemu = "{wrapper}";')
+        with open(host.config, "w", encoding="utf-8") as file:
+            file.write(text)
+    lab.start()
 
 
 def make_tls(directory):
@@ -224,8 +218,8 @@ class EngineCost:
         return ended_children_s(self.pid) - self.ended
 
 
-def vm_text(lab, setting, contender):
-    text = lab.vm_text(memory=setting.size_mib, nic=False, mode=contender.mode, machine=setting.machine)
+def vm_text(lab, name, setting, contender):
+    text = lab.vm_text(name, memory=setting.size_mib, nic=False, mode=contender.mode, machine=setting.machine)
     lines = [f'append = "{append_of(setting)}";' if line.startswith("append =") else line
              for line in text.splitlines()]
     return "\n".join([*lines, 'display = "none";', ""])
@@ -243,7 +237,10 @@ def witness_of_new(lab, known):
 def measure_sealift(stage, contender, setting):
     lab = stage.lab(contender.aead)
     north, south = lab.north, lab.south
-    vm = north.call("vm-start", text=vm_text(lab, setting, contender), file="vm.conf")["vm"]
+    # Each a VM of its own: one that has moved away may not be started here again.
+    stage.vms += 1
+    text = vm_text(lab, f"bench{stage.vms}", setting, contender)
+    vm = north.call("vm-start", text=text, file="vm.conf")["vm"]
     try:
         with contextlib.closing(Serial(vm["serial"])) as serial:
             serial.wait_counting(BOOT_SECONDS)

@@ -8,6 +8,7 @@ have ended only the sum that their parent keeps is left (cutime + cstime), to 10
 import contextlib
 import json
 import os
+import subprocess
 import time
 
 from lab import run
@@ -82,8 +83,15 @@ def fsync_s(directory, times=21):
     return sorted(taken)[times // 2]
 
 
-def round_trip_s(arguments):
-    """The median round trip that ping sees; `arguments` is the ping command."""
-    import re
-    times = [float(ms) for ms in re.findall(r"time=([\d.]+) ms", run(arguments))]
-    return sorted(times)[len(times) // 2] / 1000
+def round_trip_s(lab, times=200):
+    """The median round trip of a small message from north to south."""
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "round-trip.py")
+    server = subprocess.Popen(lab.south.inside([script, lab.south.address]), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE)
+    try:
+        server.stdout.readline()
+        return float(run(lab.north.inside([script, lab.south.address, str(times)])))
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()

@@ -104,6 +104,8 @@ static void event_exit(void *context, VmmVm *handle, const Error *cause)
 {
 	Vm *vm = context;
 	Job *job = vm->job;
+	/* Taken now: a reservation that is undone forgets its VM below. */
+	ApiRequest *stopping = TAKE_PTR(vm->stopping);
 	Error err = ERROR_INIT;
 
 	log_info(vm->engine->log, "vm=%s its hypervisor ended: %s", vm->record.name, cause->text);
@@ -119,8 +121,8 @@ static void event_exit(void *context, VmmVm *handle, const Error *cause)
 		if (!vm_save(vm, &err))
 			log_warning(vm->engine->log, "vm=%s: %s", vm->record.name, err.text);
 	}
-	if (vm->stopping)
-		api_return(TAKE_PTR(vm->stopping), NULL);
+	if (stopping)
+		api_return(stopping, NULL);
 }
 
 const VmmEvents vm_events = {

@@ -20,6 +20,43 @@ static Job *job_for(void *context, const Migration *m)
 	return job_of(m, context);
 }
 
+/* --- what fails inside a port is told from the event loop --- */
+
+typedef struct LateFailure {
+	Engine *engine;
+	uint64_t serial;
+	void (*tell)(Migration *m, const Error *cause);
+	Error err;
+} LateFailure;
+
+static void on_late_failure(evutil_socket_t fd, short what, void *context)
+{
+	LateFailure *failure = context;
+	Job *job = job_find(failure->engine, failure->serial);
+
+	(void)fd;
+	(void)what;
+	if (job) {
+		failure->tell(job->migration, &failure->err);
+		job_settle(job);
+	}
+	free(failure);
+}
+
+static void fail_later(Job *job, void (*tell)(Migration *m, const Error *cause), const Error *err)
+{
+	LateFailure *failure = calloc(1, sizeof(*failure));
+
+	if (!failure)
+		return;
+	failure->engine = job->engine;
+	failure->serial = job->serial;
+	failure->tell = tell;
+	failure->err = *err;
+	if (event_base_once(job->engine->base, -1, EV_TIMEOUT, on_late_failure, failure, NULL))
+		free(failure);
+}
+
 /* --- peer --- */
 
 static void port_dial(void *context, Migration *m)
@@ -35,10 +72,12 @@ static void port_dial(void *context, Migration *m)
 	dial.port = record->peer_port;
 	snprintf(dial.peer_id, sizeof(dial.peer_id), "%s", record->peer_id);
 	job->dialled = ++engine->next_number;
-	/* Without a gate the next tick or the step's deadline answers. */
-	if (engine->gate && !child_send(engine->gate, GATE_DIAL, job->dialled, &gate_dial_schema, &dial,
-					NULL, 0, &err))
-		log_warning(engine->log, "gate: %s", err.text);
+	if (!engine->gate)
+		error_set(&err, ERROR_UNAVAILABLE, "the gate is being restarted");
+	else if (child_send(engine->gate, GATE_DIAL, job->dialled, &gate_dial_schema, &dial, NULL, 0, &err))
+		return;
+	job->dialled = 0;
+	fail_later(job, migration_on_peer_closed, &err);
 }
 
 static bool port_send(void *context, Migration *m, const PeerMessage *message, Error *err)
@@ -75,39 +114,6 @@ static void port_export(void *context, Migration *m)
 
 /* --- notary --- */
 
-typedef struct NotaryFailure {
-	Engine *engine;
-	uint64_t serial;
-	Error err;
-} NotaryFailure;
-
-static void on_notary_failure(evutil_socket_t fd, short what, void *context)
-{
-	NotaryFailure *failure = context;
-	Job *job = job_find(failure->engine, failure->serial);
-
-	(void)fd;
-	(void)what;
-	if (job) {
-		migration_on_notary_failed(job->migration, &failure->err);
-		job_settle(job);
-	}
-	free(failure);
-}
-
-static void fail_later(Job *job, const Error *err)
-{
-	NotaryFailure *failure = calloc(1, sizeof(*failure));
-
-	if (!failure)
-		return;
-	failure->engine = job->engine;
-	failure->serial = job->serial;
-	failure->err = *err;
-	if (event_base_once(job->engine->base, -1, EV_TIMEOUT, on_notary_failure, failure, NULL))
-		free(failure);
-}
-
 static void ask_notary(Job *job, Child *notary, uint16_t type, const Schema *schema,
 		       const void *payload)
 {
@@ -120,7 +126,7 @@ static void ask_notary(Job *job, Child *notary, uint16_t type, const Schema *sch
 		request_free(request);
 	else
 		error_set(&err, ERROR_UNAVAILABLE, "the notary is being restarted");
-	fail_later(job, &err);
+	fail_later(job, migration_on_notary_failed, &err);
 }
 
 static void port_sign(void *context, Migration *m, const Statement *statement)
@@ -152,7 +158,7 @@ static void port_mover_start(void *context, Migration *m, uint64_t channels)
 
 	if (!job_start_mover(job, channels, &err)) {
 		error_prefix(&err, "mover");
-		fail_later(job, &err);
+		fail_later(job, migration_on_notary_failed, &err);
 	}
 }
 
@@ -195,13 +201,13 @@ static void port_open_channels(void *context, Migration *m, const RolePreamble *
 
 		if (!request || !engine->gate) {
 			error_set(&err, ERROR_UNAVAILABLE, "the gate is being restarted");
-			fail_later(job, &err);
+			fail_later(job, migration_on_notary_failed, &err);
 			return;
 		}
 		request->channel = i + 1;
 		if (!child_send(engine->gate, GATE_DIAL_CHANNEL, request->number, &gate_address_schema,
 				&address, NULL, 0, &err)) {
-			fail_later(job, &err);
+			fail_later(job, migration_on_notary_failed, &err);
 			return;
 		}
 	}

@@ -539,6 +539,12 @@ void migration_on_hv_resume(Migration *m, int64_t when_us)
 		side(m)->on_hv_resume(m);
 }
 
+void migration_on_hv_reconnected(Migration *m)
+{
+	if (!m->ended)
+		m->ports->hv_query(m->ports->context, m);
+}
+
 void migration_on_hv_gone(Migration *m, const Error *cause)
 {
 	m->hv_gone = true;

@@ -155,6 +155,8 @@ void migration_on_hv_progress(Migration *m, const HvProgress *progress);
 /* When, by the hypervisor's stamp on this host's monotonic clock, microseconds. */
 void migration_on_hv_stop(Migration *m, int64_t when_us);
 void migration_on_hv_resume(Migration *m, int64_t when_us);
+/* Its monitor was lost and is back: what it said meanwhile is asked for. */
+void migration_on_hv_reconnected(Migration *m);
 void migration_on_hv_gone(Migration *m, const Error *cause);
 void migration_on_populated(Migration *m, uint64_t populate_us);
 void migration_on_deadline(Migration *m);

@@ -6,6 +6,7 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -14,7 +15,7 @@
 
 struct Child {
 	pid_t pid;
-	const char *path;
+	char name[LIMIT_NAME]; /* the program's, without its folders */
 	IpcLink *link;
 	struct event *event;
 	ChildEvents events;
@@ -78,7 +79,7 @@ static void report_gone(Child *child, const Error *cause)
 		error_prefix(&err, "ended by signal %d", WTERMSIG(status));
 	else if (WIFEXITED(status) && WEXITSTATUS(status))
 		error_prefix(&err, "exit status %d", WEXITSTATUS(status));
-	error_prefix(&err, "%s", child->path);
+	error_prefix(&err, "%s", child->name);
 	child->events.on_gone(child->context, child, &err);
 }
 
@@ -120,6 +121,7 @@ Child *child_new(struct event_base *base, const ChildSpec *spec, const ChildEven
 		 void *context, Error *err)
 {
 	char *argv[CHILD_ARGS_MAX];
+	const char *name;
 	int pair[2];
 	Child *child;
 
@@ -156,7 +158,8 @@ Child *child_new(struct event_base *base, const ChildSpec *spec, const ChildEven
 		child_free(child);
 		return NULL;
 	}
-	child->path = strrchr(spec->path, '/') ? strrchr(spec->path, '/') + 1 : spec->path;
+	name = strrchr(spec->path, '/');
+	snprintf(child->name, sizeof(child->name), "%s", name ? name + 1 : spec->path);
 	child->events = *events;
 	child->context = context;
 	return child;

@@ -37,6 +37,23 @@ static bool check_bridge(int control_fd, const char *bridge, Error *err)
 	return true;
 }
 
+/* A bridge without an address of its own takes the lowest of its ports': a random one of ours would
+ * often be the lowest, and the host's own connections through the bridge would stall until every
+ * neighbour has asked again. 0xfe in front is above all that are handed out. */
+static bool raise_address(int control_fd, const char *tap, Error *err)
+{
+	struct ifreq request;
+
+	if (!set_name(&request, tap, err))
+		return false;
+	if (ioctl(control_fd, SIOCGIFHWADDR, &request))
+		return error_set_errno(err, ERROR_IO, errno, "cannot ask the address of %s", tap);
+	request.ifr_hwaddr.sa_data[0] = (char)0xfe;
+	if (ioctl(control_fd, SIOCSIFHWADDR, &request))
+		return error_set_errno(err, ERROR_IO, errno, "cannot set the address of %s", tap);
+	return true;
+}
+
 static int open_control(void)
 {
 	return socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -109,7 +126,8 @@ bool tap_open(const char *bridge, int *ret_fd, Error *err)
 		return error_set_errno(err, errno == EPERM ? ERROR_DENIED : ERROR_IO, errno,
 				       "cannot make a tap");
 	/* The kernel has put the name that it chose into the request. */
-	if (!copy_mtu(control_fd, bridge, request.ifr_name, err) ||
+	if (!raise_address(control_fd, request.ifr_name, err) ||
+	    !copy_mtu(control_fd, bridge, request.ifr_name, err) ||
 	    !join_bridge(control_fd, bridge, request.ifr_name, err) ||
 	    !bring_up(control_fd, request.ifr_name, err))
 		return false;

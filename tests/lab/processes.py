@@ -9,7 +9,6 @@ import threading
 
 from lab import wait_for
 
-ROLES = ("sealift-gate", "sealift-notary", "sealift-mover")
 SAMPLE_SECONDS = 0.02
 # A virtual CPU that runs a guest uses the time; one that is only told things, far less.
 BUSY_NS = 2_000_000
@@ -79,9 +78,17 @@ def uuid_of(process):
 
 
 def roles(host, name, mode=None):
-    """Process ids of an engine's children of one kind."""
-    return [process.pid for process in of_host(host)
-            if process.name == name and (mode is None or mode in process.arguments)]
+    """Process ids of an engine's children of one kind. Most have a network namespace of their own."""
+    return [process.pid for process in processes()
+            if host.engine and process.parent == host.engine.pid and process.name == name and
+            (mode is None or mode in process.arguments)]
+
+
+def orphans(lab):
+    """Roles that live on without their engine."""
+    engines = [host.engine.pid for host in lab.hosts if host.engine]
+    return [process for process in processes()
+            if process.arguments[0].startswith(lab.libexec + "/") and process.parent not in engines]
 
 
 def is_sandboxed(pid):

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/migration/world.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -38,7 +39,8 @@ static void put_trace(World *world, const char *text)
 {
 	char *line = world->trace[world->traced++ % WORLD_TRACE];
 
-	snprintf(line, WORLD_TRACE_LINE, "%9.3f %s", (double)world->now_us / SECOND, text);
+	snprintf(line, WORLD_TRACE_LINE, "%9.3f %.*s", (double)world->now_us / SECOND,
+		 WORLD_TRACE_LINE - 24, text);
 }
 
 void world_trace(World *world, const char *format, ...)
@@ -115,6 +117,20 @@ static Event *take_next(World *world)
 	event = world->events[first];
 	world->events[first] = world->events[--world->events_count];
 	return event;
+}
+
+void world_forget(World *world, uint64_t number, EventRun *run)
+{
+	for (size_t i = 0; i < world->events_count && number; i++) {
+		Event *event = world->events[i];
+
+		if (event->number != number || event->run != run)
+			continue;
+		world->events[i] = world->events[--world->events_count];
+		free(event->payload);
+		free(event);
+		return;
+	}
 }
 
 static bool only_background(const World *world)
@@ -310,7 +326,12 @@ void world_open_stores(WorldStores *stores)
 	char path[128];
 	Error err = ERROR_INIT;
 
-	support_make_folder(&stores->folder);
+	/* A full disk is EFBIG to SQLite, not the end of this process. */
+	signal(SIGXFSZ, SIG_IGN);
+	/* In memory if that can be had: SQLite waits for the disk with each entry. */
+	SET(stores->folder.path, "/dev/shm/sealift-test.XXXXXX");
+	if (!mkdtemp(stores->folder.path))
+		support_make_folder(&stores->folder);
 	for (int i = 0; i < HOSTS; i++) {
 		stores->store[i] =
 			store_open(support_path(&stores->folder, i ? "south.db" : "north.db", path), &err);

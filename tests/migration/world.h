@@ -193,6 +193,8 @@ uint64_t world_random(World *world, uint64_t below);
 Event *world_schedule(World *world, int64_t after_us, const char *name, EventRun *run);
 /* One that the host's engine gets, unless it was restarted meanwhile or the job is gone. */
 Event *world_schedule_job(Host *host, Job *job, int64_t after_us, const char *name, EventRun *run);
+/* Takes back one that has not run yet. */
+void world_forget(World *world, uint64_t number, EventRun *run);
 void world_trace(World *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void world_break(World *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
 Host *world_peer(const Host *host);

@@ -83,11 +83,12 @@ class VmCase(unittest.TestCase):
     def run(self, result=None):
         """The engines' logs belong to a failure."""
         result = result or self.defaultTestResult()
-        before = len(result.failures) + len(result.errors)
+        before = len(result.failures), len(result.errors)
         marks = {host: len(host.log()) for host in self.lab.hosts if os.path.exists(host.log_path)}
         super().run(result)
-        if len(result.failures) + len(result.errors) > before:
-            for _, trace in (result.failures + result.errors)[before:]:
+        traces = result.failures[before[0]:] + result.errors[before[1]:]
+        if traces:
+            for _, trace in traces:
                 print(trace, file=sys.stderr)
             for host, mark in marks.items():
                 print(f"--- {host.name}, from the start of {self.id()}:\n{host.log()[mark:]}",
@@ -195,9 +196,9 @@ class VmCase(unittest.TestCase):
 
     def leftovers(self, host, vm="vm1"):
         """What a host still has that it should not have, in words."""
-        found = [f"{process.name} {process.pid}" for process in procs.of_host(host)
-                 if process.name == "sealift-mover" or
-                 (process.name.startswith("qemu-system") and vm in self.names_of(process))]
+        found = [f"{process.name} {process.pid}" for process in procs.qemus(host)
+                 if vm in self.names_of(process)]
+        found += [f"orphan {process.name} {process.pid}" for process in procs.orphans(self.lab)]
         view = host.vm(vm)
         if view and (view["state"] not in ("moved", "stopped", "failed") or view.get("pid")):
             found.append(f"VM {vm} {view['state']}")
@@ -205,6 +206,7 @@ class VmCase(unittest.TestCase):
                   if m["vm"] == vm and m["state"] in ("active", "stuck")]
         if self.alone(vm):
             found += self.taps(host) + self.run_directories(host)
+            found += [f"mover {pid}" for pid in procs.roles(host, "sealift-mover")]
         return found
 
     def alone(self, vm):
