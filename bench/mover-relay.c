@@ -5,10 +5,11 @@
  * Everything shares the processors of one machine, so the rate is that of the whole chain; the CPU
  * seconds are each mover's own.
  *
- * Usage: mover-relay MOVER [MIB [CHANNELS [PIECE_BYTES]]]
+ * Usage: mover-relay MOVER [MIB [CHANNELS [PIECE_BYTES [AEAD [MODE]]]]]
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "crypto/aead.h"
@@ -26,6 +27,11 @@ static const Case cases[] = {
 	{ "ipsec-mb", false },
 };
 
+static const char *mode_word(const Case *c)
+{
+	return c->sealed ? "required" : "disabled";
+}
+
 static void print_result(const Case *c, const Rig *rig, double gib, double seconds)
 {
 	const MoverStats *s = &rig->movers[MOVER_SOURCE].stats;
@@ -33,7 +39,7 @@ static void print_result(const Case *c, const Rig *rig, double gib, double secon
 
 	printf("%-9s %-9s %2u channels: %5.2f GiB/s, CPU s/GiB source %.3f destination %.3f, "
 	       "memory MiB %.1f %.1f, bytes a record %.0f\n",
-	       c->aead, c->sealed ? "required" : "disabled", rig->options.channels, gib / seconds,
+	       c->aead, mode_word(c), rig->options.channels, gib / seconds,
 	       (double)s->cpu_us / 1e6 / gib, (double)d->cpu_us / 1e6 / gib,
 	       (double)s->peak_memory_bytes / (1 << 20), (double)d->peak_memory_bytes / (1 << 20),
 	       (double)s->stream_out_bytes / (double)s->records_out);
@@ -77,6 +83,12 @@ static void run_case(const Case *c, const char *path, uint64_t bytes, unsigned i
 	rig_stop(&rig);
 }
 
+static bool is_wanted(const Case *c, int argc, char **argv)
+{
+	return aead_provider_by_name(c->aead) && (argc < 6 || !strcmp(argv[5], c->aead)) &&
+	       (argc < 7 || !strcmp(argv[6], mode_word(c)));
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t mib = argc > 2 ? strtoull(argv[2], NULL, 10) : 2048;
@@ -84,11 +96,12 @@ int main(int argc, char **argv)
 	size_t piece = argc > 4 ? strtoull(argv[4], NULL, 10) : 0;
 
 	if (argc < 2 || !mib || !channels || channels > LIMIT_CHANNELS) {
-		fprintf(stderr, "usage: mover-relay MOVER [MIB [CHANNELS [PIECE_BYTES]]]\n");
+		fprintf(stderr,
+			"usage: mover-relay MOVER [MIB [CHANNELS [PIECE_BYTES [AEAD [MODE]]]]]\n");
 		return 2;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-		if (aead_provider_by_name(cases[i].aead))
+		if (is_wanted(&cases[i], argc, argv))
 			run_case(&cases[i], argv[1], mib << 20, (unsigned int)channels, piece);
 	return 0;
 }

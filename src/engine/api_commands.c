@@ -11,7 +11,7 @@
 #include "engine/engine.h"
 #include "wire/json.h"
 
-enum { ENDED_SHOWN = 64, DEFAULT_CHANNELS = 2, DEFAULT_DOWNTIME_MS = 300, MAX_DOWNTIME_MS = 2000000 };
+enum { ENDED_SHOWN = 64, DEFAULT_CHANNELS = 2, DEFAULT_DOWNTIME_MS = 100, MAX_DOWNTIME_MS = 2000000 };
 
 typedef struct Argument {
 	const char *name;

@@ -44,23 +44,32 @@ json_t *view_vm(const Vm *vm)
 	return view;
 }
 
+static void set_ms(json_t *view, const char *name, uint64_t us)
+{
+	if (us)
+		set(view, name, json_real((double)us / 1000));
+}
+
+/* The destination does not know when the command was given or the guest stopped: what is not known
+ * is left out. */
 static json_t *view_report(const MigrationRecord *record)
 {
 	const MigrationReport *report = &record->report;
 	json_t *view = json_object();
-	uint64_t stream_us = report->stream_us ? report->stream_us : 1;
 
-	set(view, "total_ms", json_real((double)report->total_us / 1000));
-	set(view, "stream_ms", json_real((double)report->stream_us / 1000));
-	set(view, "downtime_ms", json_real((double)report->downtime_us / 1000));
-	set(view, "downtime_error_ms", json_real((double)report->downtime_error_us / 1000));
-	set(view, "resume_ms", json_real((double)report->resume_us / 1000));
-	set(view, "populate_ms", json_real((double)report->populate_us / 1000));
+	set_ms(view, "total_ms", report->total_us);
+	set_ms(view, "stream_ms", report->stream_us);
+	set_ms(view, "downtime_ms", report->downtime_us);
+	if (report->downtime_us)
+		set(view, "downtime_error_ms", json_real((double)report->downtime_error_us / 1000));
+	set_ms(view, "resume_ms", report->resume_us);
+	set_ms(view, "populate_ms", report->populate_us);
 	set_u64(view, "stream_bytes", report->stream_bytes);
 	set_u64(view, "wire_bytes", report->wire_bytes);
-	set_u64(view, "throughput_bytes_s",
-		(uint64_t)((double)report->stream_bytes * 1e6 / (double)stream_us));
-	set(view, "mover_cpu_ms", json_real((double)report->mover_cpu_us / 1000));
+	if (report->stream_us)
+		set_u64(view, "throughput_bytes_s",
+			(uint64_t)((double)report->stream_bytes * 1e6 / (double)report->stream_us));
+	set_ms(view, "mover_cpu_ms", report->mover_cpu_us);
 	set_u64(view, "mover_peak_bytes", report->mover_peak_bytes);
 	set(view, "cipher", json_string(record->mode == SEAL_DISABLED ? "none (AES-256-GMAC)" :
 									 "AES-256-GCM"));
@@ -108,6 +117,10 @@ json_t *view_migration(const MigrationRecord *record, const Migration *live)
 	set_u64(view, "created", record->created_s);
 	if (live)
 		add_live(view, live);
+	else if (record->report.total_us)
+		set_u64(view, "elapsed_ms", record->report.total_us / 1000);
+	else if (record->ended_s >= record->created_s && record->ended_s)
+		set_u64(view, "elapsed_ms", (record->ended_s - record->created_s) * 1000);
 	if (record->category)
 		set(view, "error",
 		    json_pack("{s:s, s:s}", "category", error_word((ErrorCategory)record->category), "text",

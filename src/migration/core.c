@@ -91,7 +91,7 @@ void migration_end(Migration *m, MigrationState state)
 	m->record.ended_s = (uint64_t)clock_wall_s(m->ports->clock);
 	migration_enter(m, m->record.role == MIGRATION_SOURCE ? SRC_DONE : DST_DONE);
 	if (state == MIGRATION_OK)
-		forecast_finish(&m->forecast);
+		forecast_finish(&m->forecast, m->record.report.stream_bytes, m->record.report.stream_us);
 	if (!migration_journal_record(m, &ignored))
 		migration_log(m, true, "the end is not in the journal: a restart will look again");
 	m->ended = true;

@@ -66,14 +66,19 @@ static void update_percent(Forecast *forecast, const HvProgress *sample, int64_t
 	forecast->percent = (unsigned int)(100 * forecast->fraction);
 }
 
+void forecast_begin(Forecast *forecast, int64_t now_us)
+{
+	forecast->started_us = now_us;
+	forecast->sampled_us = now_us;
+}
+
 void forecast_update(Forecast *forecast, const HvProgress *sample, int64_t now_us)
 {
-	if (!forecast->valid) {
-		forecast->valid = true;
-		forecast->started_us = now_us;
-		forecast->sampled_us = now_us;
+	if (!forecast->started_us) {
+		forecast_begin(forecast, now_us);
 		forecast->sampled_bytes = sample->transferred_bytes;
 	}
+	forecast->valid = true;
 	forecast->iteration = sample->iteration;
 	forecast->total_bytes = sample->total_bytes;
 	forecast->done_bytes = sample->transferred_bytes;
@@ -82,8 +87,12 @@ void forecast_update(Forecast *forecast, const HvProgress *sample, int64_t now_u
 	update_percent(forecast, sample, now_us);
 }
 
-void forecast_finish(Forecast *forecast)
+void forecast_finish(Forecast *forecast, uint64_t bytes, uint64_t elapsed_us)
 {
+	if (bytes && elapsed_us) {
+		forecast->done_bytes = bytes;
+		forecast->rate_bytes_s = (uint64_t)((double)bytes * 1e6 / (double)elapsed_us);
+	}
 	forecast->fraction = 1;
 	forecast->percent = 100;
 }

@@ -35,9 +35,11 @@ typedef struct Forecast {
 	double fraction;
 } Forecast;
 
-/* Takes one sample at the time now_us. */
+/* The transfer begins. */
+void forecast_begin(Forecast *forecast, int64_t now_us);
+/* Takes one sample at the time now_us; begins by itself if that was not said. */
 void forecast_update(Forecast *forecast, const HvProgress *sample, int64_t now_us);
-/* 100 percent. */
-void forecast_finish(Forecast *forecast);
+/* 100 percent: what was really sent (bytes), and how long that took. */
+void forecast_finish(Forecast *forecast, uint64_t bytes, uint64_t elapsed_us);
 
 #endif

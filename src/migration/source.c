@@ -171,6 +171,7 @@ static void all_proven(Migration *m)
 		return;
 	}
 	m->hv_migrating = true;
+	forecast_begin(&m->forecast, migration_now_us(m));
 	m->ports->hv(m->ports->context, m, HV_MIGRATE);
 }
 

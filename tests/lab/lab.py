@@ -382,7 +382,8 @@ class Lab:
         return path
 
     def vm_text(self, name="vm1", memory=256, walker_mem=128, rate=500, seed=1, disk=None, mode="required",
-                populate="full", append="", nic=True, machine="pc-q35-10.0", mac="52:54:00:77:00:05"):
+                populate="full", append="", nic=True, machine="pc-q35-10.0", mac="52:54:00:77:00:05",
+                ip=GUEST_ADDRESS):
         """A VM description file."""
         disks = (f'disks = ( {{ pool = "shared"; volume = "{disk}"; format = "raw"; }} );' if disk else "")
         nics = f'nics = ( {{ network = "lan"; mac = "{mac}"; }} );' if nic else ""
@@ -396,7 +397,7 @@ cpus = 1;
 memory = "{memory}M";
 kernel = "{self.guest}/vmlinuz";
 initrd = "{self.guest}/initrd.img";
-append = "console=ttyS0 quiet walker.mem={walker_mem} walker.rate={rate} walker.seed={seed} walker.pattern={PATTERN} walker.ip={GUEST_ADDRESS}/24 {'walker.disk=1' if disk else ''} {append}";
+append = "console=ttyS0 quiet walker.mem={walker_mem} walker.rate={rate} walker.seed={seed} walker.pattern={PATTERN} walker.ip={ip}/24 {'walker.disk=1' if disk else ''} {append}";
 {disks}
 {nics}
 mode = "{mode}";
@@ -409,10 +410,10 @@ populate = "{populate}";
         text = self.vm_text(**more)
         return host.call("vm-start", text=text, file=os.path.join(host.directory, "vm.conf"))["vm"]
 
-    def walker(self, seconds=60):
+    def walker(self, seconds=60, address=GUEST_ADDRESS):
         """A session with the guest once it answers."""
         def connect():
-            session = Walker(self)
+            session = Walker(self, address)
             with contextlib.suppress(LabError, OSError):
                 if session.command("ping hello", 3).startswith("pong"):
                     return session

@@ -131,6 +131,12 @@ def kill(pid):
     wait_for(f"death of process {pid}", lambda: not alive(pid), 10)
 
 
+def descriptors(pid):
+    with contextlib.suppress(OSError):
+        return os.listdir(f"/proc/{pid}/fd")
+    return []
+
+
 def virtual_cpus(pid):
     found = []
     for thread in threads(pid):
