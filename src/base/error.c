@@ -113,7 +113,8 @@ const char *error_word(ErrorCategory category)
 
 ErrorCategory error_category_of_word(const char *word)
 {
-	for (int i = 0; i < ERROR_CATEGORY_COUNT; i++)
+	/* "none" is no reason: a peer that gives it gets the last line. */
+	for (int i = ERROR_NONE + 1; i < ERROR_CATEGORY_COUNT; i++)
 		if (!strcmp(category_table[i].word, word))
 			return (ErrorCategory)i;
 	return ERROR_INTERNAL;

@@ -182,16 +182,16 @@ static bool fill_domain(json_t *arguments, DomainRecord *domain, Error *err)
 static bool do_host_trust(Engine *engine, ApiRequest *request, json_t *arguments, Error *err)
 {
 	AUTO_FREE DomainRecord *domain = calloc(1, sizeof(*domain));
-	bool ok = domain && fill_domain(arguments, domain, err) &&
-		  store_put(engine->store, STORE_DOMAINS, domain->domain, domain, err) &&
-		  children_trust(engine, domain, err);
 
-	if (!ok)
+	if (!domain || !fill_domain(arguments, domain, err))
 		return false;
 	log_info(engine->log, "trusts domain=%s", domain->domain);
 	if (domain->crl_size)
-		return children_check_crl(engine, domain->domain, domain->crl, domain->crl_size, request,
-					  err);
+		return children_replace_trust(engine, domain, request, err);
+	children_distrust(engine, domain->domain);
+	if (!store_put(engine->store, STORE_DOMAINS, domain->domain, domain, err) ||
+	    !children_trust(engine, domain, err))
+		return false;
 	engine_warn(engine, "domain %s has no CRL: every peer of it is refused until it is trusted with one",
 		    domain->domain);
 	api_return(request, NULL);
@@ -253,6 +253,9 @@ static bool check_migrate(const Vm *vm, const MigrationOptions *options, Error *
 {
 	if (vm->job)
 		return error_set(err, ERROR_CONFLICT, "VM %s is being migrated already", vm->record.name);
+	if (vm->record.mode == SEAL_DISABLED && !vm->engine->config.policy.allow_disabled)
+		return error_set(err, ERROR_DENIED, "VM %s has mode disabled, which this host does not allow",
+				 vm->record.name);
 	if (vm->record.state != VM_RUNNING || !vm->handle)
 		return error_set(err, ERROR_CONFLICT, "VM %s is not running here, state %s",
 				 vm->record.name, vm_state_words[vm->record.state]);
@@ -380,13 +383,15 @@ static bool do_cancel(Engine *engine, ApiRequest *request, json_t *arguments, Er
 static bool do_resolve(Engine *engine, ApiRequest *request, json_t *arguments, Error *err)
 {
 	Job *job = require_job(engine, arguments, err);
+	const char *action = text_of(arguments, "action");
 
 	if (!job)
 		return false;
-	if (strcmp(text_of(arguments, "action"), "run-here"))
-		return error_set(err, ERROR_USAGE, "action \"%.32s\" is not \"run-here\"",
-				 text_of(arguments, "action"));
-	if (!migration_resolve_run_here(job->migration, err))
+	if (!strcmp(action, "run-here") ? !migration_resolve_run_here(job->migration, err) :
+	    !strcmp(action, "discard")	? !migration_resolve_discard(job->migration, err) :
+					  !error_set(err, ERROR_USAGE,
+						     "action \"%.32s\" is neither \"run-here\" nor \"discard\"",
+						     action))
 		return false;
 	api_return(request, NULL);
 	job_settle(job);

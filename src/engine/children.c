@@ -40,6 +40,7 @@ void request_free(Request *request)
 {
 	LIST_REMOVE(request, link);
 	free(request->crl);
+	free(request->before);
 	free(request);
 }
 
@@ -127,6 +128,27 @@ bool children_check_crl(Engine *engine, const char *domain, const void *crl, siz
 		return false;
 	}
 	request->api = api;
+	return true;
+}
+
+bool children_replace_trust(Engine *engine, const DomainRecord *domain, ApiRequest *api, Error *err)
+{
+	AUTO_FREE DomainRecord *before = calloc(1, sizeof(*before));
+	Error unknown = ERROR_INIT;
+	Request *request;
+
+	if (!before)
+		return error_set(err, ERROR_INTERNAL, "no memory for a domain");
+	if (!store_get(engine->store, STORE_DOMAINS, domain->domain, before, &unknown))
+		free(TAKE_PTR(before));
+	/* Roots only ever add up in a child: what is not trusted any more must go first. */
+	children_distrust(engine, domain->domain);
+	if (!store_put(engine->store, STORE_DOMAINS, domain->domain, domain, err) ||
+	    !children_trust(engine, domain, err) ||
+	    !children_check_crl(engine, domain->domain, domain->crl, domain->crl_size, api, err))
+		return false;
+	request = LIST_FIRST(&engine->requests);
+	request->before = TAKE_PTR(before);
 	return true;
 }
 
@@ -246,9 +268,12 @@ static void refuse_trust(Engine *engine, Request *request, const Error *cause)
 {
 	Error ignored = ERROR_INIT;
 
-	if (!store_delete(engine->store, STORE_DOMAINS, request->crl->domain, &ignored))
-		log_warning(engine->log, "trust: %s", ignored.text);
 	children_distrust(engine, request->crl->domain);
+	if (request->before ?
+		    !store_put(engine->store, STORE_DOMAINS, request->crl->domain, request->before, &ignored) ||
+			    !children_trust(engine, request->before, &ignored) :
+		    !store_delete(engine->store, STORE_DOMAINS, request->crl->domain, &ignored))
+		log_warning(engine->log, "trust: %s", ignored.text);
 	api_fail(TAKE_PTR(request->api), cause);
 }
 
@@ -431,11 +456,16 @@ static bool start_missing(Engine *engine, Error *err)
 		return false;
 	if (!new_gate && !new_verifier)
 		return true;
-	if (!store_each(engine->store, STORE_DOMAINS, send_stored_trust, engine, err))
-		return false;
-	return (!new_verifier ||
-		child_send(engine->verifier, ROLE_START, 0, NULL, NULL, NULL, 0, err)) &&
-	       (!new_gate || child_send(engine->gate, ROLE_START, 0, NULL, NULL, NULL, 0, err));
+	if (store_each(engine->store, STORE_DOMAINS, send_stored_trust, engine, err) &&
+	    (!new_verifier || child_send(engine->verifier, ROLE_START, 0, NULL, NULL, NULL, 0, err)) &&
+	    (!new_gate || child_send(engine->gate, ROLE_START, 0, NULL, NULL, NULL, 0, err)))
+		return true;
+	/* Half told is not told: begun anew. */
+	if (new_gate)
+		child_free(TAKE_PTR(engine->gate));
+	if (new_verifier)
+		child_free(TAKE_PTR(engine->verifier));
+	return false;
 }
 
 static void on_restart(evutil_socket_t fd, short what, void *context)

@@ -308,11 +308,19 @@ static bool read_list(const Source *source, const config_setting_t *list, const 
 	return true;
 }
 
+static bool set_domain(const Source *source, const config_setting_t *setting, void *target, size_t size,
+		       Error *err)
+{
+	return set_text(source, setting, target, size, err) &&
+	       (text_is(TEXT_DOMAIN, target, 1) ||
+		bad(source, setting, err, "must be a domain such as \"north.example\""));
+}
+
 static bool set_trust(const Source *source, const config_setting_t *setting, void *target, size_t size,
 		      Error *err)
 {
 	static const Row rows[] = {
-		{ "domain", set_text, offsetof(ConfigTrust, domain), LIMIT_DOMAIN },
+		{ "domain", set_domain, offsetof(ConfigTrust, domain), LIMIT_DOMAIN },
 		{ "root", set_text, offsetof(ConfigTrust, root), LIMIT_PATH },
 		{ "crl", set_text, offsetof(ConfigTrust, crl), LIMIT_PATH },
 	};

@@ -6,6 +6,9 @@
 #include "base/file.h"
 #include "engine/engine.h"
 
+/* Of two seconds each: how long a connection may be there for nothing. */
+enum { IDLE_PINGS = 15 };
+
 static Connection *find(Engine *engine, uint64_t number)
 {
 	Connection *connection;
@@ -151,6 +154,7 @@ static void bind_job(Job *job, Connection *connection)
 		connection_close(job->engine, job->connection);
 	job->connection = connection;
 	connection->job = job;
+	connection->idle_pings = 0;
 }
 
 static void start_incoming(Engine *engine, Connection *connection, const PeerMessage *message)
@@ -179,7 +183,7 @@ static void start_incoming(Engine *engine, Connection *connection, const PeerMes
 }
 
 /* An ended migration whose source asks again: what was said is said again, or declined. */
-static Job *revive(Engine *engine, const Connection *connection, const uint8_t *id)
+static Job *revive(Engine *engine, const Connection *connection, const uint8_t *id, bool *ret_broken)
 {
 	MigrationRecord record;
 	char key[2 * MIGRATION_ID_BYTES + 1];
@@ -191,10 +195,17 @@ static Job *revive(Engine *engine, const Connection *connection, const uint8_t *
 	if (!store_get(engine->store, STORE_MIGRATIONS, key, &record, &err) ||
 	    record.role != MIGRATION_DESTINATION || strcmp(record.peer_id, connection->peer_id))
 		return NULL;
+	/* Under way, but recovery could not take it up: not ours to say that it is unknown. */
+	if (record.state == MIGRATION_ACTIVE || record.state == MIGRATION_STUCK) {
+		*ret_broken = true;
+		return NULL;
+	}
 	migration = migration_new_recovered(&engine->ports, &record, NULL, &err);
 	job = migration ? job_new(engine, migration, NULL) : NULL;
 	if (!job)
 		migration_free(migration);
+	else
+		migration_recover(job->migration);
 	return job;
 }
 
@@ -221,6 +232,7 @@ static void answer_unknown(Engine *engine, Connection *connection, const PeerMes
 
 static void route_new(Engine *engine, Connection *connection, const PeerMessage *message)
 {
+	bool broken = false;
 	Job *job;
 
 	if (message->kind == PEER_STATEMENT && message->statement == STATEMENT_OFFER) {
@@ -233,7 +245,11 @@ static void route_new(Engine *engine, Connection *connection, const PeerMessage 
 		    strcmp(migration_record(job->migration)->peer_id, connection->peer_id)))
 		job = NULL;
 	else if (!job)
-		job = revive(engine, connection, message->migration);
+		job = revive(engine, connection, message->migration, &broken);
+	if (broken) {
+		connection_close(engine, connection);
+		return;
+	}
 	if (!job) {
 		answer_unknown(engine, connection, message);
 		return;
@@ -266,6 +282,11 @@ static void on_received(Engine *engine, uint64_t number, const RolePeer *peer)
 	if (!connection)
 		return;
 	job = connection->job;
+	if (!job && !engine->recovered) {
+		/* What is under way here is not known yet: an answer now would be wrong. */
+		connection_close(engine, connection);
+		return;
+	}
 	if (peer->kind == PEER_HELLO) {
 		if (!connection->greeted)
 			on_hello(engine, connection, &peer->message);
@@ -316,7 +337,8 @@ static void on_connected(Engine *engine, uint64_t number, const GateIdentity *id
 	connection->rtt_us = identity->rtt_us;
 	snprintf(connection->peer_id, sizeof(connection->peer_id), "%s", identity->peer_id);
 	LIST_INSERT_HEAD(&engine->connections, connection, link);
-	if (number < GATE_INBOUND_BASE && !job) {
+	/* Before recovery has run nothing true can be said of a migration: who asks will ask again. */
+	if (number < GATE_INBOUND_BASE ? !job : !engine->recovered) {
 		connection_close(engine, connection);
 		return;
 	}
@@ -469,13 +491,18 @@ void connections_on_gate_gone(Engine *engine, const Error *cause)
 void connections_ping(Engine *engine)
 {
 	PeerMessage *ping = calloc(1, sizeof(*ping));
-	Connection *connection;
+	Connection *connection, *next;
 	Error err = ERROR_INIT;
 
 	if (!ping)
 		return;
 	ping->kind = PEER_PING;
-	LIST_FOREACH(connection, &engine->connections, link) {
+	for (connection = LIST_FIRST(&engine->connections); connection; connection = next) {
+		next = LIST_NEXT(connection, link);
+		if (!connection->job && ++connection->idle_pings > IDLE_PINGS) {
+			connection_close(engine, connection);
+			continue;
+		}
 		if (!connection->greeted || !connection->job)
 			continue;
 		ping->stamp_us = (uint64_t)clock_monotonic_us(&clock_system);

@@ -210,10 +210,10 @@ void engine_on_children_ready(Engine *engine)
 	log_info(engine->log, "serves host=%s port=%u", engine->host_id, engine->config.listen_port);
 	if (engine->recovered)
 		return;
-	engine->recovered = true;
 	children_warn_of_expiry(engine);
 	if (!recovery_run(engine, &err))
 		log_error(engine->log, "recovery: %s", err.text);
+	engine->recovered = true;
 }
 
 bool engine_run(Engine *engine, Error *err)

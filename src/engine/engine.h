@@ -49,6 +49,7 @@ struct Vm {
 struct Connection {
 	LIST_ENTRY(Connection) link;
 	uint64_t number;
+	unsigned int idle_pings; /* since it had a migration */
 	char peer_id[LIMIT_SPIFFE_ID];
 	uint64_t rtt_us;
 	bool greeted; /* the peer's hello was accepted */
@@ -81,6 +82,7 @@ typedef struct Request {
 	uint64_t channel;
 	RoleCrl *crl;	 /* being checked */
 	ApiRequest *api; /* who waits for the outcome of that */
+	DomainRecord *before; /* what was trusted before, for the case that the new one is unfit */
 } Request;
 
 typedef struct ApiClient ApiClient;
@@ -130,6 +132,10 @@ void children_distrust(Engine *engine, const char *domain);
 /* Has the notary look at a CRL; taken if it is newer, answered to `api` unless NULL. */
 MUST_CHECK bool children_check_crl(Engine *engine, const char *domain, const void *crl, size_t size,
 				   ApiRequest *api, Error *err);
+/* Replaces what is trusted of a domain: the new roots and CRL take the place of the old ones once
+ * the notary found them fit; then `api` is answered. */
+MUST_CHECK bool children_replace_trust(Engine *engine, const DomainRecord *domain, ApiRequest *api,
+				       Error *err);
 /* Warns of CRLs and of our own certificate that are about to expire. */
 void children_warn_of_expiry(Engine *engine);
 Request *request_new(Engine *engine, Job *job);
@@ -171,7 +177,10 @@ void hypervisor_operate(void *engine, Migration *m, HvOperation operation);
 void hypervisor_query(void *engine, Migration *m);
 
 /* --- vms.c --- */
+/* For what people say. */
 Vm *vm_find(Engine *engine, const char *name_or_uuid);
+/* For what peers and the store say: never by name. */
+Vm *vm_find_uuid(Engine *engine, const char *uuid);
 Vm *vm_add(Engine *engine, const VmRecord *record, Error *err);
 MUST_CHECK bool vm_save(Vm *vm, Error *err);
 void vm_forget(Vm *vm);

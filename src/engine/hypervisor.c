@@ -45,40 +45,39 @@ static HvRunState run_state_of(VmmRunState state)
 static void event_status(void *context, VmmVm *handle, VmmMigrationStatus status, VmmInstant when)
 {
 	Vm *vm = context;
+	Job *job = vm->job;
 
-	(void)handle;
 	log_debug(vm->engine->log, "vm=%s status=%s at_us=%lld", vm->record.name,
 		  vmm_migration_status_word(status), (long long)when.monotonic_us);
-	if (!vm->job)
+	if (!job || vm->handle != handle)
 		return;
-	if (status == VMM_MIGRATION_ACTIVE && migration_record(vm->job->migration)->role == MIGRATION_SOURCE)
-		job_progress(vm->job, true);
-	migration_on_hv_status(vm->job->migration, hv_statuses[status]);
-	job_settle(vm->job);
+	if (status == VMM_MIGRATION_ACTIVE && migration_record(job->migration)->role == MIGRATION_SOURCE)
+		job_progress(job, true);
+	migration_on_hv_status(job->migration, hv_statuses[status]);
+	job_settle(job);
 }
 
 static void event_stop(void *context, VmmVm *handle, VmmInstant when)
 {
 	Vm *vm = context;
 
-	(void)handle;
 	log_debug(vm->engine->log, "vm=%s stopped at_us=%lld", vm->record.name,
 		  (long long)when.monotonic_us);
-	if (vm->job)
+	if (vm->job && vm->handle == handle)
 		migration_on_hv_stop(vm->job->migration, when.monotonic_us);
 }
 
 static void event_resume(void *context, VmmVm *handle, VmmInstant when)
 {
 	Vm *vm = context;
+	Job *job = vm->job;
 
-	(void)handle;
 	log_debug(vm->engine->log, "vm=%s resumed at_us=%lld", vm->record.name,
 		  (long long)when.monotonic_us);
-	if (!vm->job)
+	if (!job || vm->handle != handle)
 		return;
-	migration_on_hv_resume(vm->job->migration, when.monotonic_us);
-	job_settle(vm->job);
+	migration_on_hv_resume(job->migration, when.monotonic_us);
+	job_settle(job);
 }
 
 static void on_reconnected(void *context, VmmRunState state, const Error *err)
@@ -90,14 +89,38 @@ static void on_reconnected(void *context, VmmRunState state, const Error *err)
 		engine_warn(vm->engine, "VM %s: its monitor does not answer: %s", vm->record.name, err->text);
 }
 
-static void event_lost(void *context, VmmVm *handle, const Error *cause)
+typedef struct Reconnect {
+	Engine *engine;
+	char uuid[LIMIT_UUID];
+} Reconnect;
+
+static void on_reconnect(evutil_socket_t fd, short what, void *context)
 {
-	Vm *vm = context;
+	Reconnect *reconnect = context;
+	Vm *vm = vm_find_uuid(reconnect->engine, reconnect->uuid);
 	Error err = ERROR_INIT;
 
+	(void)fd;
+	(void)what;
+	if (vm && vm->handle && !vmm_reconnect(vm->handle, on_reconnected, vm, &err))
+		log_warning(vm->engine->log, "vm=%s: %s", vm->record.name, err.text);
+	free(reconnect);
+}
+
+/* Not at once: a monitor that cannot be reached would keep us busy. */
+static void event_lost(void *context, VmmVm *handle, const Error *cause)
+{
+	const struct timeval delay = { .tv_sec = 1 };
+	Vm *vm = context;
+	Reconnect *reconnect = vm->handle == handle ? calloc(1, sizeof(*reconnect)) : NULL;
+
 	engine_warn(vm->engine, "VM %s: lost its monitor: %s", vm->record.name, cause->text);
-	if (!vmm_reconnect(handle, on_reconnected, vm, &err))
-		engine_warn(vm->engine, "VM %s: %s", vm->record.name, err.text);
+	if (!reconnect)
+		return;
+	reconnect->engine = vm->engine;
+	snprintf(reconnect->uuid, sizeof(reconnect->uuid), "%s", vm->record.manifest.uuid);
+	if (event_base_once(vm->engine->base, -1, EV_TIMEOUT, on_reconnect, reconnect, &delay))
+		free(reconnect);
 }
 
 static void event_exit(void *context, VmmVm *handle, const Error *cause)
@@ -109,6 +132,11 @@ static void event_exit(void *context, VmmVm *handle, const Error *cause)
 	Error err = ERROR_INIT;
 
 	log_info(vm->engine->log, "vm=%s its hypervisor ended: %s", vm->record.name, cause->text);
+	if (vm->handle != handle) {
+		/* Of an earlier life. */
+		vmm_free(handle);
+		return;
+	}
 	vm->handle = NULL;
 	vmm_free(handle);
 	if (vm->starting)
@@ -136,10 +164,13 @@ const VmmEvents vm_events = {
 /* One row an operation: what to call and what its callback reports. */
 static void report(Vm *vm, HvOperation operation, const Error *err)
 {
-	if (!vm->job)
+	/* The event may forget the VM. */
+	Job *job = vm->job;
+
+	if (!job)
 		return;
-	migration_on_hv_done(vm->job->migration, operation, err);
-	job_settle(vm->job);
+	migration_on_hv_done(job->migration, operation, err);
+	job_settle(job);
 }
 
 static void done_migrate(void *context, const Error *err)
@@ -169,8 +200,13 @@ static void done_announce(void *context, const Error *err)
 
 static void done_adopt(void *context, VmmRunState state, const Error *err)
 {
+	Vm *vm = context;
+
 	(void)state;
-	report(context, HV_ADOPT, err);
+	/* So that a further try looks anew whether the process lives. */
+	if (err)
+		vmm_free(TAKE_PTR(vm->handle));
+	report(vm, HV_ADOPT, err);
 }
 
 static void done_prepare(void *context, const VmmPrepared *prepared, const Error *err)
@@ -251,6 +287,8 @@ static bool adopt(Job *job, Error *err)
 		job_defer_hv_done(job, HV_ADOPT, NULL);
 		return true;
 	}
+	if (!vm->record.instance[0])
+		return error_set(err, ERROR_NOT_FOUND, "the VM has no process here");
 	vm->handle = vmm_adopt(&vmm_driver_qemu, vm->engine->base, &vm->engine->config.resources,
 			       vm->record.instance, &vm_events, vm, done_adopt, vm, err);
 	return vm->handle;
@@ -279,6 +317,10 @@ static bool kill_hypervisor(Job *job, Error *err)
 		vm->handle = vmm_adopt(&vmm_driver_qemu, vm->engine->base, &vm->engine->config.resources,
 				       vm->record.instance, &vm_events, vm, adopted_to_kill, vm,
 				       &not_there);
+	if (vm && !vm->handle && not_there.category && not_there.category != ERROR_NOT_FOUND) {
+		*err = not_there;
+		return false;
+	}
 	if (!vm || !vm->handle)
 		job_defer_hv_done(job, HV_KILL, NULL);
 	return true;

@@ -270,8 +270,11 @@ static uint64_t port_free_memory(void *context)
 static bool take_incoming(Engine *engine, Job *job, Error *err)
 {
 	const VmRecord *wanted = migration_vm(job->migration);
-	Vm *vm = vm_find(engine, wanted->manifest.uuid);
+	Vm *vm = vm_find_uuid(engine, wanted->manifest.uuid);
 	VmRecord record = *wanted;
+
+	if (vm && (vm->handle || vm->job))
+		return error_set(err, ERROR_CONFLICT, "VM %s still has a process here", wanted->manifest.uuid);
 
 	if (vm) {
 		record.seen_epoch = vm->record.epoch;

@@ -7,6 +7,9 @@
 
 #include "engine/engine.h"
 
+/* Ended migrations that are remembered; looked at once at each start. */
+enum { MIGRATIONS_KEPT = 1000 };
+
 static bool add_vm(void *context, const void *object, Error *err)
 {
 	return vm_add(context, object, err);
@@ -24,6 +27,12 @@ static void on_adopted(void *context, VmmRunState state, const Error *err)
 
 	if (err) {
 		log_warning(vm->engine->log, "vm=%s is not adopted: %s", vm->record.name, err->text);
+		return;
+	}
+	if (state != VMM_RUN_RUNNING && (vm->record.state == VM_HELD || vm->record.state == VM_INCOMING)) {
+		/* Stopped for a migration that is not known any more: a person must look. */
+		engine_warn(vm->engine, "VM %s is %s and does not run: it may run elsewhere", vm->record.name,
+			    vm_state_words[vm->record.state]);
 		return;
 	}
 	vm->record.state = VM_RUNNING;
@@ -85,7 +94,7 @@ static bool collect(void *context, const void *object, Error *err)
 
 static bool recover_one(Engine *engine, const MigrationRecord *record, Error *err)
 {
-	Vm *vm = vm_find(engine, record->uuid);
+	Vm *vm = vm_find_uuid(engine, record->uuid);
 	Migration *migration;
 	Job *job;
 
@@ -108,11 +117,18 @@ static bool recover_one(Engine *engine, const MigrationRecord *record, Error *er
 bool recovery_run(Engine *engine, Error *err)
 {
 	Revived revived = { 0 };
-	bool ok = store_each(engine->store, STORE_MIGRATIONS, collect, &revived, err);
+	bool ok = store_prune_migrations(engine->store, MIGRATIONS_KEPT, err) &&
+		  store_each(engine->store, STORE_MIGRATIONS, collect, &revived, err);
 	Vm *vm;
 
-	for (size_t i = 0; ok && i < revived.count; i++)
-		ok = recover_one(engine, &revived.records[i], err);
+	for (size_t i = 0; ok && i < revived.count; i++) {
+		Error failure = ERROR_INIT;
+
+		/* One that cannot be taken up must not keep the others from it. */
+		if (!recover_one(engine, &revived.records[i], &failure))
+			log_error(engine->log, "recovery of a migration of vm=%s: %s",
+				  revived.records[i].vm, failure.text);
+	}
 	free(revived.records);
 	LIST_FOREACH(vm, &engine->vms, link)
 		if (ok && !vm->job && !vm->handle && had_process(vm->record.state))

@@ -19,10 +19,28 @@ Vm *vm_find(Engine *engine, const char *name_or_uuid)
 	return NULL;
 }
 
+Vm *vm_find_uuid(Engine *engine, const char *uuid)
+{
+	Vm *vm;
+
+	LIST_FOREACH(vm, &engine->vms, link)
+		if (!strcmp(vm->record.manifest.uuid, uuid))
+			return vm;
+	return NULL;
+}
+
 Vm *vm_add(Engine *engine, const VmRecord *record, Error *err)
 {
-	Vm *vm = calloc(1, sizeof(*vm));
+	Vm *vm, *other;
+	size_t count = 0;
 
+	LIST_FOREACH(other, &engine->vms, link)
+		count++;
+	if (count >= LIMIT_VMS) {
+		error_set(err, ERROR_LIMIT, "%zu VMs are known here, at most %d", count, LIMIT_VMS);
+		return NULL;
+	}
+	vm = calloc(1, sizeof(*vm));
 	if (!vm) {
 		error_set(err, ERROR_INTERNAL, "no memory for a VM");
 		return NULL;
@@ -63,7 +81,7 @@ void vm_new_instance(VmRecord *record)
 /* A row that may be replaced: of a VM that is not here any more. */
 static bool check_free(Engine *engine, const Manifest *manifest, Vm **ret_old, Error *err)
 {
-	Vm *by_uuid = vm_find(engine, manifest->uuid), *by_name = vm_find(engine, manifest->name);
+	Vm *by_uuid = vm_find_uuid(engine, manifest->uuid), *by_name = vm_find(engine, manifest->name);
 	Vm *either[] = { by_uuid, by_name };
 
 	for (size_t i = 0; i < ARRAY_SIZE(either); i++) {
@@ -74,6 +92,9 @@ static bool check_free(Engine *engine, const Manifest *manifest, Vm **ret_old, E
 			return error_set(err, ERROR_CONFLICT, "VM %s (%s) is here already, state %s",
 					 record->name, record->manifest.uuid,
 					 vm_state_words[record->state]);
+		if (record && either[i]->handle)
+			return error_set(err, ERROR_CONFLICT, "the last process of VM %s is still ending",
+					 record->name);
 		if (record && record->state == VM_MOVED && either[i] == by_uuid)
 			return error_set(err, ERROR_CONFLICT,
 					 "VM %s (%s) was moved to another host: started here again it would run twice",
@@ -139,8 +160,9 @@ static bool complete(Engine *engine, const char *path, const char *text, VmFile 
 bool vm_start_text(Engine *engine, const char *path, const char *text, ApiRequest *request, Error *err)
 {
 	AUTO_FREE VmFile *file = calloc(1, sizeof(*file));
-	VmRecord record;
+	VmRecord record, before = { 0 };
 	Vm *vm = NULL;
+	bool known;
 
 	if (!file)
 		return error_set(err, ERROR_INTERNAL, "no memory for a VM");
@@ -154,6 +176,9 @@ bool vm_start_text(Engine *engine, const char *path, const char *text, ApiReques
 	record.mode = file->mode;
 	record.manifest = file->manifest;
 	vm_new_instance(&record);
+	known = vm != NULL;
+	if (known)
+		before = vm->record;
 	if (vm)
 		vm->record = record;
 	else
@@ -163,9 +188,13 @@ bool vm_start_text(Engine *engine, const char *path, const char *text, ApiReques
 	if (!vm_save(vm, err) || !start(vm, file, err)) {
 		Error ignored = ERROR_INIT;
 
-		if (!store_delete(engine->store, STORE_VMS, record.manifest.uuid, &ignored))
+		/* An earlier life's row stays: it holds the epoch. */
+		vm->record = before;
+		if (known ? !vm_save(vm, &ignored) :
+			    !store_delete(engine->store, STORE_VMS, record.manifest.uuid, &ignored))
 			log_debug(engine->log, "vm=%s: %s", record.name, ignored.text);
-		vm_forget(vm);
+		if (!known)
+			vm_forget(vm);
 		return false;
 	}
 	vm->starting = request;

@@ -5,6 +5,9 @@
 
 #include "migration/internal.h"
 
+/* Room for a move a second for millions of years; what is above it is meant to poison the VM. */
+#define EPOCH_MAX (UINT64_C(1) << 48)
+
 typedef struct Bookings {
 	const Migration *m;
 	uint64_t bytes;
@@ -37,7 +40,25 @@ typedef struct Known {
 	bool is_here;
 	uint64_t epoch;
 	bool name_taken;
+	const char *clash; /* what two VMs of this host may not share */
 } Known;
+
+/* A MAC on the same network, or a volume that either of them writes. */
+static const char *clash_of(const Manifest *offered, const Manifest *present)
+{
+	for (size_t i = 0; i < offered->nics_count; i++)
+		for (size_t j = 0; j < present->nics_count; j++)
+			if (!strcmp(offered->nics[i].mac, present->nics[j].mac) &&
+			    !strcmp(offered->nics[i].network, present->nics[j].network))
+				return "MAC";
+	for (size_t i = 0; i < offered->disks_count; i++)
+		for (size_t j = 0; j < present->disks_count; j++)
+			if (!strcmp(offered->disks[i].volume, present->disks[j].volume) &&
+			    !strcmp(offered->disks[i].pool, present->disks[j].pool) &&
+			    !(offered->disks[i].read_only && present->disks[j].read_only))
+				return "volume";
+	return NULL;
+}
 
 static bool compare_vm(void *context, const void *object, Error *err)
 {
@@ -46,8 +67,11 @@ static bool compare_vm(void *context, const void *object, Error *err)
 	bool gone = vm->state == VM_MOVED || vm->state == VM_STOPPED || vm->state == VM_FAILED;
 
 	(void)err;
-	if (!strcmp(vm->manifest.uuid, known->offer->vm) && !strcmp(vm->owner, known->offer->owner)) {
-		known->is_here = !gone;
+	if (!gone && strcmp(vm->manifest.uuid, known->offer->vm))
+		known->clash = known->clash ? known->clash : clash_of(&known->offer->manifest, &vm->manifest);
+	if (!strcmp(vm->manifest.uuid, known->offer->vm)) {
+		/* A UUID is one VM here, whoever says to own it. */
+		known->is_here = !gone || strcmp(vm->owner, known->offer->owner) != 0;
 		known->epoch = vm->epoch;
 	} else if (!strcmp(vm->name, known->offer->manifest.name)) {
 		known->name_taken = true;
@@ -67,6 +91,8 @@ static bool check_vm(Migration *m, const Statement *offer, Error *err)
 		return error_set(err, ERROR_DENIED, "epoch %llu of VM %s is not above %llu, which was here",
 				 (unsigned long long)offer->epoch, offer->vm,
 				 (unsigned long long)known.epoch);
+	if (known.clash)
+		return error_set(err, ERROR_CONFLICT, "another VM here has a %s of this one", known.clash);
 	if (known.name_taken)
 		return error_set(err, ERROR_CONFLICT, "another VM here has the name \"%s\"",
 				 offer->manifest.name);
@@ -106,6 +132,24 @@ static bool check_bookings(Migration *m, const Statement *offer, Error *err)
 	return true;
 }
 
+/* The source chooses the id; it must not name a row that the journal has. */
+static bool check_unused_id(Migration *m, const Statement *offer, Error *err)
+{
+	AUTO_FREE MigrationRecord *record = calloc(1, sizeof(*record));
+	char key[2 * MIGRATION_ID_BYTES + 1];
+	Error probe = ERROR_INIT;
+
+	if (!record)
+		return error_set(err, ERROR_INTERNAL, "no memory for a record");
+	hex_encode(offer->migration, MIGRATION_ID_BYTES, key);
+	if (store_get(m->ports->store, STORE_MIGRATIONS, key, record, &probe))
+		return error_set(err, ERROR_CONFLICT, "migration id %s was used before", key);
+	if (probe.category == ERROR_NOT_FOUND)
+		return true;
+	*err = probe;
+	return false;
+}
+
 bool admission_judge(Migration *m, const Statement *offer, Error *err)
 {
 	const MigrationPolicy *policy = m->ports->policy;
@@ -124,7 +168,10 @@ bool admission_judge(Migration *m, const Statement *offer, Error *err)
 				 (unsigned long long)offer->version_min,
 				 (unsigned long long)offer->version_max, PEER_VERSION_MIN,
 				 PEER_VERSION_MAX);
-	return check_mode(policy, offer, err) &&
+	if (offer->epoch > EPOCH_MAX)
+		return error_set(err, ERROR_PEER, "epoch %llu is above %llu",
+				 (unsigned long long)offer->epoch, (unsigned long long)EPOCH_MAX);
+	return check_mode(policy, offer, err) && check_unused_id(m, offer, err) &&
 	       store_see_once(m->ports->store, offer->id, offer->expires_s,
 			      (uint64_t)clock_wall_s(m->ports->clock), err) &&
 	       check_vm(m, offer, err) && check_bookings(m, offer, err) &&

@@ -8,7 +8,7 @@
 #include "migration/internal.h"
 #include "wire/keys.h"
 
-enum { STATEMENT_LIFE_S = 30 * 86400, BACKOFF_FIRST_MS = 250, BACKOFF_MAX_MS = 15000 };
+enum { STATEMENT_LIFE_S = 30 * 86400, BACKOFF_FIRST_MS = 250, BACKOFF_MAX_MS = 15000, END_AGAIN_MS = 5000 };
 
 static const MigrationSide *side(const Migration *m)
 {
@@ -82,21 +82,35 @@ void migration_note_error(Migration *m, const Error *cause)
 	snprintf(m->record.error, sizeof(m->record.error), "%s", cause->text);
 }
 
+void migration_clear_error(Migration *m)
+{
+	m->error = ERROR_INIT;
+	m->record.category = 0;
+	m->record.error[0] = '\0';
+}
+
 void migration_end(Migration *m, MigrationState state)
 {
-	Error ignored = ERROR_INIT;
-
 	m->record.state = state;
 	m->record.booked_bytes = 0;
 	m->record.ended_s = (uint64_t)clock_wall_s(m->ports->clock);
 	migration_enter(m, m->record.role == MIGRATION_SOURCE ? SRC_DONE : DST_DONE);
 	if (state == MIGRATION_OK)
 		forecast_finish(&m->forecast, m->record.report.stream_bytes, m->record.report.stream_us);
-	if (!migration_journal_record(m, &ignored))
-		migration_log(m, true, "the end is not in the journal: a restart will look again");
-	m->ended = true;
 	m->ports->notify(m->ports->context, m);
 	m->ports->hang_up(m->ports->context, m);
+	m->connected = false;
+	migration_try_to_end(m);
+}
+
+/* Bookings and "is being migrated" are read from the journal: an end that is not in it is none. */
+void migration_try_to_end(Migration *m)
+{
+	Error ignored = ERROR_INIT;
+
+	m->ended = migration_journal_record(m, &ignored);
+	if (!m->ended)
+		m->ports->set_tick(m->ports->context, m, END_AGAIN_MS);
 }
 
 void migration_sign(Migration *m, Statement *statement, StatementKind kind)
@@ -137,6 +151,17 @@ void migration_verify(Migration *m, StatementKind kind, const PeerMessage *messa
 	snprintf(request.signer, sizeof(request.signer), "%s", m->record.peer_id);
 	memcpy(request.cms, message->cms, message->cms_size);
 	request.cms_size = message->cms_size;
+	if (!m->received)
+		m->received = calloc(1, sizeof(*m->received));
+	if (!m->received) {
+		Error err = ERROR_INIT;
+
+		error_set(&err, ERROR_INTERNAL, "no memory for a statement");
+		side(m)->on_trouble(m, &err);
+		return;
+	}
+	memcpy(m->received->cms, message->cms, message->cms_size);
+	m->received->cms_size = message->cms_size;
 	m->verifying = kind;
 	m->is_verifying = true;
 	m->ports->verify(m->ports->context, m, &request);
@@ -361,6 +386,7 @@ void migration_free(Migration *m)
 	secret_free(m->migration_key);
 	secret_free(m->exported);
 	free(m->commit);
+	free(m->received);
 	explicit_bzero(m, sizeof(*m));
 	free(m);
 }
@@ -397,6 +423,13 @@ bool migration_resolve_run_here(Migration *m, Error *err)
 	if (m->record.role != MIGRATION_SOURCE)
 		return error_set(err, ERROR_CONFLICT, "only the source of a migration can be resolved to run here");
 	return source_run_here(m, err);
+}
+
+bool migration_resolve_discard(Migration *m, Error *err)
+{
+	if (m->record.role != MIGRATION_DESTINATION)
+		return error_set(err, ERROR_CONFLICT, "only at the destination a copy can be discarded");
+	return destination_discard(m, err);
 }
 
 /* --- events --- */
@@ -455,6 +488,7 @@ void migration_on_verified(Migration *m, const NotaryVerified *result)
 	if (!m->is_verifying || m->ended)
 		return;
 	m->is_verifying = false;
+	memcpy(m->received->digest, result->digest, sizeof(m->received->digest));
 	if (result->kind != m->verifying)
 		error_set(&err, ERROR_PEER, "the notary answered for %s, asked for %s",
 			  statement_words[result->kind], statement_words[m->verifying]);
@@ -570,7 +604,11 @@ void migration_on_deadline(Migration *m)
 
 void migration_on_tick(Migration *m)
 {
-	if (!m->ended)
+	if (m->ended)
+		return;
+	if (m->step == SRC_DONE || m->step == DST_DONE)
+		migration_try_to_end(m);
+	else
 		side(m)->on_tick(m);
 }
 

@@ -8,9 +8,7 @@
 
 enum {
 	STATE_TICK_MS = 2,
-	CONT_ATTEMPTS = 20,
-	CONT_TICK_MS = 250,
-	SIGN_ATTEMPTS = 20,
+	CONT_ATTEMPTS = 8, /* until a person is told; it goes on trying */
 };
 
 static void undo(Migration *m, const Error *cause);
@@ -205,7 +203,7 @@ static void decline(Migration *m, const char *reason)
 }
 
 /* The journal entry in here is the destination's point of no return. */
-static void take_commit(Migration *m, const NotaryVerified *commit, const NotarySigned *bytes)
+static void take_commit(Migration *m, const NotaryVerified *commit)
 {
 	Error err = ERROR_INIT;
 
@@ -213,7 +211,7 @@ static void take_commit(Migration *m, const NotaryVerified *commit, const Notary
 	m->record.activating = true;
 	m->record.committed = true;
 	m->record.phase = PHASE_COMMIT;
-	if (!migration_journal(m, STATEMENT_COMMIT, bytes, &err)) {
+	if (!migration_journal(m, STATEMENT_COMMIT, m->received, &err)) {
 		m->record.activating = false;
 		m->record.committed = false;
 		migration_note_error(m, &err);
@@ -295,11 +293,21 @@ static void undo(Migration *m, const Error *cause)
 
 	if (m->ended || m->step == DST_UNDO)
 		return;
+	if (m->record.activating) {
+		/* It may be running: nothing may tear it down any more. */
+		migration_log(m, true, "%s", cause->text);
+		return;
+	}
 	migration_note_error(m, cause);
 	if (m->connected && !migration_send_reason(m, PEER_REFUSE, &m->error, &err))
 		migration_log(m, true, "refusal was not sent: %s", err.text);
 	migration_enter(m, DST_UNDO);
 	m->ports->mover_stop(m->ports->context, m);
+	if (!m->has_vm && m->record.uuid[0]) {
+		/* Recovered, and its VM never came as far as the store. */
+		migration_end(m, MIGRATION_FAILED);
+		return;
+	}
 	if (!m->has_vm) {
 		/* Refused before anything was reserved: no journal entry either. */
 		m->record.state = MIGRATION_FAILED;
@@ -327,8 +335,10 @@ static void recover(Migration *m)
 	AUTO_BUFFER Buffer cms = BUFFER_INIT(LIMIT_STATEMENT);
 	StatementKind last = m->record.activating ? STATEMENT_COMMIT : STATEMENT_READY;
 
-	if (m->step == DST_ENDED_ASKED)
+	if (m->step == DST_ENDED_ASKED) {
+		migration_enter(m, DST_ENDED_ASKED);
 		return;
+	}
 	if (!m->record.ready && !m->record.activating) {
 		error_set(&cause, ERROR_UNAVAILABLE, "the engine was restarted in phase %s",
 			  migration_phase_words[m->record.phase]);
@@ -338,19 +348,35 @@ static void recover(Migration *m)
 	if (!store_statement(m->ports->store, m->record.id, last, &cms, m->last_digest, &err))
 		migration_log(m, true, "recovery: %s", err.text);
 	migration_enter(m, DST_ADOPT);
+	m->adopting = true;
 	m->ports->hv(m->ports->context, m, HV_ADOPT);
+}
+
+/* It ran here, or may have: it cannot be declined, and its epoch stays. */
+static void ended_here(Migration *m, const Error *cause)
+{
+	Error err = ERROR_INIT;
+
+	error_set(&err, ERROR_HYPERVISOR, "the VM ended here: %.300s", cause->text);
+	migration_note_error(m, &err);
+	migration_log(m, true, "%s", err.text);
+	if (!m->ports->vm_changed(m->ports->context, m, VM_STOPPED, &err))
+		migration_log(m, true, "cannot record that the VM stopped: %s", err.text);
+	m->ports->mover_stop(m->ports->context, m);
+	migration_end(m, m->step == DST_ACTIVE ? MIGRATION_OK : MIGRATION_FAILED);
 }
 
 static void adopted(Migration *m, const Error *failure)
 {
-	Error cause = ERROR_INIT;
-
+	/* "No answer" is not "dead". */
+	if (failure && failure->category != ERROR_NOT_FOUND) {
+		migration_log(m, true, "its hypervisor is not found yet: %s", failure->text);
+		m->ports->set_tick(m->ports->context, m, migration_backoff_ms(m));
+		return;
+	}
+	m->adopting = false;
 	if (failure && m->record.activating) {
-		/* It may have run: it cannot be declined. */
-		error_set(&cause, ERROR_HYPERVISOR, "the VM ended here while it was being activated: %.200s",
-			  failure->text);
-		migration_note_error(m, &cause);
-		undone(m);
+		ended_here(m, failure);
 		return;
 	}
 	if (failure) {
@@ -441,12 +467,6 @@ static void on_statement(Migration *m, const PeerMessage *message)
 		return;
 	case STATEMENT_COMMIT:
 		if (m->step == DST_READY) {
-			free(m->commit);
-			m->commit = calloc(1, sizeof(*m->commit));
-			if (!m->commit)
-				break;
-			memcpy(m->commit->cms, message->cms, message->cms_size);
-			m->commit->cms_size = message->cms_size;
 			m->commit_received_us = m->last_heard_us;
 			migration_enter(m, DST_COMMIT);
 			migration_verify(m, STATEMENT_COMMIT, message);
@@ -491,7 +511,7 @@ static void on_peer_message(Migration *m, const PeerMessage *message)
 	case PEER_CANCEL:
 		error_set(&err, ERROR_CANCELLED, "cancelled by the source: %s", message->text);
 		/* Good until a commit was taken: then the source has lost the right to it. */
-		if (m->step <= DST_READY || m->step == DST_ADOPT)
+		if (m->step <= DST_READY || (m->step == DST_ADOPT && !m->record.activating))
 			undo(m, &err);
 		return;
 	case PEER_QUERY:
@@ -543,8 +563,11 @@ static void on_verified(Migration *m, StatementKind kind, const NotaryVerified *
 	if (kind == STATEMENT_OFFER && m->step == DST_OFFER) {
 		take_offer(m, result);
 	} else if (kind == STATEMENT_COMMIT && m->step == DST_COMMIT) {
-		memcpy(m->commit->digest, result->digest, sizeof(m->commit->digest));
-		take_commit(m, result, m->commit);
+		/* Dead before it was committed to: it never ran here. */
+		if (m->hv_gone)
+			take_late_commit(m, result);
+		else
+			take_commit(m, result);
 	} else if (kind == STATEMENT_COMMIT && m->step == DST_ENDED_ASKED) {
 		take_late_commit(m, result);
 	} else if (kind == STATEMENT_DESTROYED && m->step == DST_ACTIVE) {
@@ -559,11 +582,12 @@ static void on_trouble(Migration *m, const Error *cause)
 		/* Not a valid commit: as if it had not come. */
 		migration_log(m, true, "%s", cause->text);
 		migration_enter(m, DST_READY);
+		if (m->hv_gone)
+			undo(m, cause);
 		return;
 	case DST_ACTIVATING:
 		migration_log(m, true, "activated could not be signed: %s", cause->text);
-		if (m->attempts++ < SIGN_ATTEMPTS)
-			m->ports->set_tick(m->ports->context, m, CONT_TICK_MS);
+		m->ports->set_tick(m->ports->context, m, migration_backoff_ms(m));
 		return;
 	case DST_READY:
 	case DST_ACTIVE:
@@ -601,10 +625,9 @@ static void cont_failed(Migration *m, const Error *failure)
 	Error cause = ERROR_INIT;
 
 	migration_log(m, true, "cont: %s", failure->text);
-	if (m->attempts++ < CONT_ATTEMPTS) {
-		m->ports->set_tick(m->ports->context, m, CONT_TICK_MS);
+	m->ports->set_tick(m->ports->context, m, migration_backoff_ms(m));
+	if (m->attempts < CONT_ATTEMPTS || m->record.state == MIGRATION_STUCK)
 		return;
-	}
 	error_set(&cause, ERROR_HYPERVISOR, "the guest does not start here: %.300s", failure->text);
 	migration_note_error(m, &cause);
 	m->record.state = MIGRATION_STUCK;
@@ -634,7 +657,12 @@ static void on_hv_done(Migration *m, HvOperation operation, const Error *failure
 			running(m);
 		return;
 	case HV_KILL:
-		killed(m);
+		if (!failure) {
+			killed(m);
+			return;
+		}
+		migration_log(m, true, "cannot end the hypervisor: %s", failure->text);
+		m->ports->set_tick(m->ports->context, m, migration_backoff_ms(m));
 		return;
 	case HV_ADOPT:
 		adopted(m, failure);
@@ -678,18 +706,24 @@ static void on_hv_resume(Migration *m)
 
 static void on_hv_gone(Migration *m, const Error *cause)
 {
-	Error err = ERROR_INIT;
+	Error gone = ERROR_INIT;
 
 	switch ((int)m->step) {
 	case DST_COMMIT:
+		migration_note_error(m, cause);
+		if (!m->is_verifying)
+			killed(m);
+		return;
 	case DST_UNDO:
 		killed(m);
 		return;
 	case DST_ACTIVATING:
 	case DST_ACTIVE:
-		error_set(&err, ERROR_HYPERVISOR, "the VM ended here: %.300s", cause->text);
-		migration_note_error(m, &err);
-		undone(m);
+		ended_here(m, cause);
+		return;
+	case DST_ADOPT:
+		error_set(&gone, ERROR_NOT_FOUND, "%s", cause->text);
+		adopted(m, &gone);
 		return;
 	case DST_DECLINING:
 		return;
@@ -739,6 +773,10 @@ static void on_tick(Migration *m)
 	Error err = ERROR_INIT;
 	int64_t silent_us = migration_now_us(m) - m->last_heard_us;
 
+	if (m->adopting)
+		m->ports->hv(m->ports->context, m, HV_ADOPT);
+	if (m->step == DST_UNDO || (m->step == DST_COMMIT && m->error.category))
+		m->ports->hv(m->ports->context, m, HV_KILL);
 	if (m->step == DST_ACTIVATING || (m->step == DST_LOADING && m->hv_completed))
 		m->ports->hv_query(m->ports->context, m);
 	if (m->step != DST_LOADING || m->hv_completed)
@@ -749,6 +787,19 @@ static void on_tick(Migration *m)
 			  m->ports->policy->lease_s);
 		undo(m, &err);
 	}
+}
+
+bool destination_discard(Migration *m, Error *err)
+{
+	Error cause = ERROR_INIT;
+
+	if (m->step != DST_READY || m->record.state != MIGRATION_STUCK)
+		return error_set(err, ERROR_CONFLICT,
+				 "only a loaded VM that is stuck waiting for its source can be discarded");
+	migration_log(m, true, "RESOLVED BY A PERSON: discarded");
+	error_set(&cause, ERROR_CANCELLED, "discarded by a person at the destination");
+	undo(m, &cause);
+	return true;
 }
 
 static void cancel(Migration *m, const Error *cause)

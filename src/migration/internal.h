@@ -17,6 +17,7 @@ struct Migration {
 	Forecast forecast;
 	bool ended;
 	Error error; /* why it is being undone; set once */
+	Error suspect; /* source: what broke first; a better word for it may be on its way */
 
 	/* keys */
 	EcdhKey *ecdh;
@@ -37,7 +38,9 @@ struct Migration {
 	uint32_t proven; /* bit for each channel */
 	StatementKind signing, verifying;
 	bool is_signing, is_verifying;
-	NotarySigned *commit; /* signed, not yet journalled */
+	NotarySigned *commit;	/* source: signed, not yet journalled */
+	NotarySigned *received; /* the statement of the peer that was verified last */
+	bool adopting;		/* recovery: whether its hypervisor lives is not known yet */
 	bool quit_done, destroyed_signed, mover_done;
 	unsigned int attempts; /* of what the step retries */
 
@@ -55,7 +58,9 @@ MUST_CHECK bool migration_journal(Migration *m, StatementKind kind, const Notary
 MUST_CHECK bool migration_journal_record(Migration *m, Error *err);
 /* The last entry; what cannot be written is logged, since nothing can be undone any more. */
 void migration_end(Migration *m, MigrationState state);
+void migration_try_to_end(Migration *m);
 void migration_note_error(Migration *m, const Error *cause);
+void migration_clear_error(Migration *m);
 void migration_log(Migration *m, bool warning, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
@@ -104,6 +109,7 @@ extern const MigrationSide source_side, destination_side;
 
 void source_start(Migration *m);
 MUST_CHECK bool source_run_here(Migration *m, Error *err);
+MUST_CHECK bool destination_discard(Migration *m, Error *err);
 /* Destination: the judgement of an offer against policy, bookings and the store. */
 MUST_CHECK bool admission_judge(Migration *m, const Statement *offer, Error *err);
 

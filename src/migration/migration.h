@@ -135,6 +135,9 @@ MUST_CHECK bool migration_cancel(Migration *m, Error *err);
 /* A person knows that the other copy is dead: run the guest here. ERROR_CONFLICT where that makes no
  * sense. */
 MUST_CHECK bool migration_resolve_run_here(Migration *m, Error *err);
+/* Destination: a person gives up a loaded VM whose source will never decide. A commit that should
+ * come after all is declined. ERROR_CONFLICT unless it is stuck there. */
+MUST_CHECK bool migration_resolve_discard(Migration *m, Error *err);
 
 /* Events. */
 void migration_on_peer_open(Migration *m, uint64_t rtt_us);

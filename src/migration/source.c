@@ -7,14 +7,24 @@
 
 enum {
 	QUESTION_TICK_MS = 2,
+	SUSPECT_TICK_MS = 250,
 	UNDO_TICK_MS = 50,
 	UNDO_ATTEMPTS = 400,  /* 20 s of UNDO_TICK_MS until a person is asked */
-	CANCEL_ATTEMPTS = 12, /* about two minutes of back-off */
-	ASK_ATTEMPTS = 12,
+	CANCEL_ATTEMPTS = 5760, /* a day of the longest back-off */
+	ASK_ATTEMPTS = 12,	/* until a person is told; it goes on asking */
 	COMMIT_AGAIN_MS = 3000,
 };
 
 static void undo(Migration *m, const Error *cause);
+static void ask(Migration *m);
+
+/* A break shows in several places at once: the peer's refusal, our mover, our hypervisor. The first
+ * that is seen is seldom the cause, so it waits a moment for a better word. */
+static void suspect(Migration *m, const Error *cause)
+{
+	m->suspect = *cause;
+	m->ports->set_tick(m->ports->context, m, SUSPECT_TICK_MS);
+}
 
 /* --- begin --- */
 
@@ -141,7 +151,7 @@ static void take_accept(Migration *m, const NotaryVerified *verified)
 	m->accept_verified = true;
 	if (m->record.mode == SEAL_DISABLED)
 		migration_log(m, true, "NOT ENCRYPTED: mode disabled by both hosts' configuration");
-	if (!migration_journal_record(m, &err)) {
+	if (!migration_journal(m, STATEMENT_ACCEPT, m->received, &err)) {
 		undo(m, &err);
 		return;
 	}
@@ -183,6 +193,7 @@ static void ready_arrived(Migration *m, const NotaryVerified *ready)
 	memcpy(m->last_digest, ready->digest, sizeof(m->last_digest));
 	m->hv_completed = m->hv_gone;
 	migration_enter(m, SRC_QUESTION);
+	free(TAKE_PTR(m->commit));
 	/* The commit is signed while our hypervisor is asked: it counts only once it is journalled
 	 * and sent, and until then never leaves this process. */
 	memset(&statement, 0, sizeof(statement));
@@ -300,8 +311,9 @@ static void take_activated(Migration *m, const NotaryVerified *activated)
 	memcpy(m->last_digest, activated->digest, sizeof(m->last_digest));
 	fill_report(m, activated->statement.resume_us);
 	m->record.state = MIGRATION_ACTIVE;
+	migration_clear_error(m);
 	migration_enter(m, SRC_FINISH);
-	if (!migration_journal_record(m, &ignored))
+	if (!migration_journal(m, STATEMENT_ACTIVATED, m->received, &ignored))
 		migration_log(m, true, "goes on without the journal");
 	m->quit_done = m->hv_gone;
 	/* After a restart there is no mover to wait for. */
@@ -329,11 +341,18 @@ static void send_destroyed(Migration *m, const NotarySigned *destroyed)
 /* The destination hands the VM back; it never ran there. */
 static void take_declined(Migration *m, const NotaryVerified *declined)
 {
-	Error cause = ERROR_INIT;
+	Error cause = ERROR_INIT, err = ERROR_INIT;
 
 	error_set(&cause, ERROR_PEER, "the destination declined: %s", declined->statement.reason);
 	m->record.committed = false;
 	m->record.declined = true;
+	/* Written before the guest runs: after a restart it must not be given away a second time. */
+	if (!migration_journal(m, STATEMENT_DECLINED, m->received, &err)) {
+		m->record.committed = true;
+		m->record.declined = false;
+		m->ports->set_tick(m->ports->context, m, COMMIT_AGAIN_MS);
+		return;
+	}
 	undo(m, &cause);
 }
 
@@ -368,6 +387,10 @@ static void undo(Migration *m, const Error *cause)
 	if (m->ended || m->step == SRC_UNDO || m->step == SRC_OWES_CANCEL)
 		return;
 	migration_note_error(m, cause);
+	if (m->hv_gone && m->offer_sent && (m->step == SRC_SWITCHOVER || m->step == SRC_QUESTION)) {
+		ask(m);
+		return;
+	}
 	if (m->offer_sent && !m->record.declined)
 		m->record.cancel_owed =
 			!m->connected || !migration_send_reason(m, PEER_CANCEL, cause, &err);
@@ -427,11 +450,37 @@ static void give_up_asking(Migration *m)
 	finish_undo(m);
 }
 
+/* Our copy is gone; the destination may have the only one, so it is asked before anything is undone. */
+static void ask(Migration *m)
+{
+	m->ports->mover_stop(m->ports->context, m);
+	m->ports->hang_up(m->ports->context, m);
+	m->connected = false;
+	m->is_signing = false;
+	m->is_verifying = false;
+	memcpy(m->last_digest, m->accept_digest, sizeof(m->last_digest));
+	migration_enter(m, SRC_ASK);
+	redial(m);
+}
+
+/* What the destination's ready will answer. */
+static void load_accept(Migration *m)
+{
+	AUTO_BUFFER Buffer cms = BUFFER_INIT(LIMIT_STATEMENT);
+	Error err = ERROR_INIT;
+
+	if (!store_statement(m->ports->store, m->record.id, STATEMENT_ACCEPT, &cms, m->accept_digest,
+			     &err))
+		migration_log(m, true, "recovery: %s", err.text);
+	memcpy(m->last_digest, m->accept_digest, sizeof(m->last_digest));
+}
+
 static void recover(Migration *m)
 {
 	Error cause = ERROR_INIT;
 
 	m->offer_sent = true;
+	m->adopting = true;
 	if (m->record.cancel_owed && m->record.state != MIGRATION_ACTIVE &&
 	    m->record.state != MIGRATION_STUCK) {
 		migration_enter(m, SRC_OWES_CANCEL);
@@ -444,6 +493,8 @@ static void recover(Migration *m)
 		if (!store_statement(m->ports->store, m->record.id, STATEMENT_COMMIT, &cms,
 				     m->last_digest, &cause))
 			migration_log(m, true, "recovery: %s", cause.text);
+		/* Should the VM come back after all, its hypervisor must be told to run it. */
+		m->hv_migrating = true;
 		migration_enter(m, SRC_COMMITTED);
 		m->ports->hv(m->ports->context, m, HV_ADOPT);
 		redial(m);
@@ -453,6 +504,8 @@ static void recover(Migration *m)
 		  migration_phase_words[m->record.phase]);
 	migration_note_error(m, &cause);
 	m->hv_migrating = true;
+	if (m->record.phase >= PHASE_TRANSFER)
+		load_accept(m);
 	m->ports->hv(m->ports->context, m, HV_ADOPT);
 }
 
@@ -460,6 +513,13 @@ static void adopted(Migration *m, const Error *failure)
 {
 	Error cause = m->error;
 
+	/* "No answer" is not "dead": a guest that may run is not given away. */
+	if (failure && failure->category != ERROR_NOT_FOUND) {
+		migration_log(m, true, "its hypervisor is not found yet: %s", failure->text);
+		m->ports->set_tick(m->ports->context, m, migration_backoff_ms(m));
+		return;
+	}
+	m->adopting = false;
 	m->hv_gone = failure != NULL;
 	if (m->step == SRC_COMMITTED)
 		return;
@@ -471,9 +531,7 @@ static void adopted(Migration *m, const Error *failure)
 		undo(m, failure);
 		return;
 	}
-	/* Our copy is gone; the destination may have the only one. */
-	migration_enter(m, SRC_ASK);
-	redial(m);
+	ask(m);
 }
 
 static void state_answered(Migration *m, const PeerMessage *message)
@@ -494,11 +552,19 @@ bool source_run_here(Migration *m, Error *err)
 	if (m->step != SRC_COMMITTED)
 		return error_set(err, ERROR_CONFLICT, "migration is in step %s: nothing to resolve",
 				 step_row(m->step)->name);
+	if (m->record.state != MIGRATION_STUCK)
+		return error_set(err, ERROR_CONFLICT,
+				 "the destination is still being asked; wait until the state is stuck");
 	if (m->hv_gone)
 		return error_set(err, ERROR_HYPERVISOR, "this host has no copy of the VM any more");
+	m->record.committed = false;
+	/* Written before the guest runs: a restart must not give it away once more. */
+	if (!migration_journal_record(m, err)) {
+		m->record.committed = true;
+		return false;
+	}
 	migration_log(m, true, "RESOLVED BY A PERSON: run-here, the other copy is said to be dead");
 	error_set(&cause, ERROR_CANCELLED, "resolved by a person: runs here");
-	m->record.committed = false;
 	/* So that a cancel reaches the destination, should it live after all. */
 	m->offer_sent = true;
 	undo(m, &cause);
@@ -525,7 +591,8 @@ static void on_peer_open(Migration *m)
 		return;
 	case SRC_ASK:
 		if (!migration_send(m, PEER_QUERY, &err))
-			m->ports->set_tick(m->ports->context, m, migration_backoff_ms(m));
+			migration_log(m, true, "query was not sent: %s", err.text);
+		m->ports->set_tick(m->ports->context, m, migration_backoff_ms(m));
 		return;
 	case SRC_OWES_CANCEL:
 		m->record.cancel_owed = !migration_send_reason(m, PEER_CANCEL, &m->error, &err);
@@ -584,6 +651,10 @@ static void on_refused(Migration *m, const PeerMessage *message)
 	if (m->step == SRC_COMMITTED || m->step == SRC_FINISH) {
 		/* Only a signed declined gives the VM back. */
 		migration_log(m, true, "%s", err.text);
+		if (m->step == SRC_COMMITTED) {
+			migration_note_error(m, &err);
+			m->ports->notify(m->ports->context, m);
+		}
 		return;
 	}
 	if (m->step == SRC_ASK) {
@@ -709,10 +780,12 @@ static void on_mover_done(Migration *m)
 static void on_mover_failed(Migration *m, const Error *cause)
 {
 	/* Once ready is here the movers have done their work: the hypervisor's word decides. */
-	if (m->step < SRC_QUESTION)
-		undo(m, cause);
-	else
+	if (m->step >= SRC_QUESTION)
 		on_mover_done(m);
+	else if (m->step >= SRC_CHANNELS)
+		suspect(m, cause);
+	else
+		undo(m, cause);
 }
 
 static void on_hv_done(Migration *m, HvOperation operation, const Error *failure)
@@ -724,7 +797,7 @@ static void on_hv_done(Migration *m, HvOperation operation, const Error *failure
 	case HV_MIGRATE:
 	case HV_CONTINUE:
 		if (failure && (m->step == SRC_TRANSFER || m->step == SRC_SWITCHOVER))
-			undo(m, failure);
+			suspect(m, failure);
 		return;
 	case HV_QUIT:
 		if (failure && !m->hv_gone) {
@@ -751,7 +824,9 @@ static void on_hv_status(Migration *m, HvStatus status)
 {
 	Error err = ERROR_INIT;
 
-	if (m->step == SRC_TRANSFER && status == HV_PRE_SWITCHOVER) {
+	if (m->step == SRC_TRANSFER && status == HV_PRE_SWITCHOVER && m->suspect.category) {
+		undo(m, &m->suspect);
+	} else if (m->step == SRC_TRANSFER && status == HV_PRE_SWITCHOVER) {
 		/* No journal entry: until commit a restart undoes either way, and every
 		 * millisecond here is downtime. */
 		migration_enter(m, SRC_SWITCHOVER);
@@ -760,7 +835,7 @@ static void on_hv_status(Migration *m, HvStatus status)
 		   (status == HV_FAILED || status == HV_CANCELLED)) {
 		error_set(&err, ERROR_HYPERVISOR, "our hypervisor's migration %s",
 			  status == HV_FAILED ? "failed" : "was cancelled");
-		undo(m, &err);
+		suspect(m, m->suspect.category ? &m->suspect : &err);
 	}
 }
 
@@ -771,6 +846,8 @@ static void on_hv_resume(Migration *m)
 
 static void on_hv_gone(Migration *m, const Error *cause)
 {
+	Error death = ERROR_INIT;
+
 	switch ((int)m->step) {
 	case SRC_SWITCHOVER:
 		/* If everything had left, ready is still to come; else the deadline ends it. */
@@ -785,11 +862,21 @@ static void on_hv_gone(Migration *m, const Error *cause)
 		m->quit_done = true;
 		finish_if_all(m);
 		return;
+	case SRC_NEW:
+		if (m->adopting) {
+			error_set(&death, ERROR_NOT_FOUND, "%s", cause->text);
+			adopted(m, &death);
+		}
+		return;
 	case SRC_COMMITTED:
 	case SRC_ASK:
 	case SRC_OWES_CANCEL:
 		return;
 	case SRC_UNDO:
+		/* Whatever was being undone: this matters more. */
+		error_set(&death, ERROR_HYPERVISOR, "the guest ended with its hypervisor: %.300s", cause->text);
+		migration_clear_error(m);
+		migration_note_error(m, &death);
 		finish_undo(m);
 		return;
 	default:
@@ -797,20 +884,23 @@ static void on_hv_gone(Migration *m, const Error *cause)
 	}
 }
 
-static void on_deadline(Migration *m, const Error *cause)
+static void tell_stuck(Migration *m, const char *text)
 {
 	Error ignored = ERROR_INIT;
 
+	m->record.state = MIGRATION_STUCK;
+	if (!migration_journal_record(m, &ignored))
+		migration_log(m, true, "goes on without the journal");
+	migration_log(m, true, "STUCK, %s (%s)", text, m->record.peer_id);
+	m->ports->notify(m->ports->context, m);
+}
+
+static void on_deadline(Migration *m, const Error *cause)
+{
 	if (m->step == SRC_COMMITTED) {
-		m->record.state = MIGRATION_STUCK;
 		migration_note_error(m, cause);
-		if (!migration_journal_record(m, &ignored))
-			migration_log(m, true, "goes on without the journal");
-		migration_log(m, true,
-			      "the VM is given to %s, which does not answer; the guest stays stopped here. "
-			      "If that copy is dead for certain: sealift resolve --run-here",
-			      m->record.peer_id);
-		m->ports->notify(m->ports->context, m);
+		tell_stuck(m, "the VM is given away and the destination does not answer; the guest stays "
+			      "stopped here. If that copy is dead for certain: sealift resolve --run-here");
 		return;
 	}
 	if (m->step == SRC_FINISH) {
@@ -827,7 +917,14 @@ static void on_deadline(Migration *m, const Error *cause)
 
 static void on_tick(Migration *m)
 {
+	if (m->adopting)
+		m->ports->hv(m->ports->context, m, HV_ADOPT);
 	switch ((int)m->step) {
+	case SRC_CHANNELS:
+	case SRC_TRANSFER:
+	case SRC_SWITCHOVER:
+		undo(m, &m->suspect);
+		return;
 	case SRC_QUESTION:
 		if (m->hv_gone)
 			source_commit(m);
@@ -845,9 +942,9 @@ static void on_tick(Migration *m)
 			redial(m);
 		return;
 	case SRC_ASK:
-		if (m->attempts >= ASK_ATTEMPTS)
-			give_up_asking(m);
-		else if (m->connected)
+		if (m->attempts >= ASK_ATTEMPTS && m->record.state != MIGRATION_STUCK)
+			tell_stuck(m, "our copy of the VM is gone; the destination may have it and does not answer");
+		if (m->connected)
 			on_peer_open(m);
 		else
 			redial(m);

@@ -56,6 +56,9 @@ MUST_CHECK bool store_statement(Store *store, const uint8_t migration[MIGRATION_
 				StatementKind kind, Buffer *cms,
 				uint8_t ret_digest[DIGEST_SHA384_BYTES], Error *err);
 
+/* Forgets ended migrations, with their statements, but the newest `keep` rows. */
+MUST_CHECK bool store_prune_migrations(Store *store, unsigned int keep, Error *err);
+
 /* Remembers a statement id until expires_s; ERROR_CONFLICT if it is known already: a replay. Ids
  * whose time is over before now_s are forgotten. */
 MUST_CHECK bool store_see_once(Store *store, const uint8_t id[MIGRATION_ID_BYTES],

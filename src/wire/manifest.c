@@ -89,6 +89,8 @@ bool manifest_check(const Manifest *manifest, Error *err)
 {
 	if (!schema_check(&manifest_schema, manifest, err))
 		return error_prefix(err, "manifest");
+	if (text_is(TEXT_UUID, manifest->name, 1))
+		return error_set(err, ERROR_PEER, "manifest: a UUID is no name: %s", manifest->name);
 	if (!manifest_is_versioned_machine(manifest->machine))
 		return error_set(err, ERROR_PEER,
 				 "manifest: machine \"%s\" is not pc-q35-N.M or pc-i440fx-N.M",

@@ -148,6 +148,8 @@ static void try_run(Tally *tally, Run *run)
 	tally->runs++;
 	tally->faults += (unsigned int)run->count + (run->dark_at != 0);
 	tally->outcomes[watch_outcome(world)]++;
+	if (getenv("SEALIFT_REPLAY_ALL") && world->violation[0])
+		describe(run, world);
 	if (world->violation[0] && tally->failures++ < FAILURES_SHOWN) {
 		describe(run, world);
 		if (getenv("SEALIFT_REPLAY_TRACE"))

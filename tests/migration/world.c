@@ -182,8 +182,11 @@ void world_run(World *world, int64_t for_us)
 {
 	int64_t end_us = world->now_us + for_us;
 
-	while (world->now_us < end_us && world_step(world))
-		;
+	for (int i = 0; world->now_us < end_us && world_step(world); i++)
+		if (i == WORLD_STEPS_MAX) {
+			world_break(world, "RULE: %d events and no end", WORLD_STEPS_MAX);
+			return;
+		}
 }
 
 void world_run_until(World *world, HostName name, const char *step)
@@ -254,6 +257,7 @@ static void fill_host(World *world, HostName name, Store *store)
 	host->store = store;
 	host->up = true;
 	host->generation = 1;
+	host->hv.run_state = HV_OTHER;
 	host->free_memory = UINT64_C(4) << 30;
 	host->clock = (Clock){ monotonic_us, wall_s, host };
 	fill_policy(world, host);

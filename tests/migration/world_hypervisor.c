@@ -389,10 +389,8 @@ typedef bool Order(Host *host, Error *err);
 
 static bool order_prepare(Host *host, Error *err)
 {
-	if (host->prepare_fails)
-		return error_set(err, ERROR_HYPERVISOR, "QEMU ended with status 1: cannot allocate memory");
-	reset(host, HV_INMIGRATE);
-	return true;
+	return host->hv.alive ||
+	       error_set(err, ERROR_HYPERVISOR, "QEMU ended with status 1: cannot allocate memory");
 }
 
 static bool order_listen(Host *host, Error *err)
@@ -546,6 +544,9 @@ void hypervisor_do(Host *host, Job *job, HvOperation operation)
 	Error err = ERROR_INIT;
 	Event *event;
 
+	/* The process is there at once, populating takes its time. */
+	if (operation == HV_PREPARE && !host->prepare_fails)
+		reset(host, HV_INMIGRATE);
 	if (operation == HV_KILL && !host->hv.alive) {
 		answer_late(host, job, operation, NULL);
 		return;
