@@ -388,6 +388,20 @@ class Migrations(CliTest):
         self.assertEqual(engine.next_request()["arguments"],
                          {"migration": MIGRATION["migration"], "action": "run-here"})
 
+    def test_resolve_discard(self):
+        stuck = {**MIGRATION, "state": "stuck", "role": "destination"}
+        engine = self.engine(status={"migrations": [stuck]}, resolve={})
+        result = self.ask(engine, "resolve", "0123", "--discard", "--yes")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(engine.next_request()["execute"], "status")
+        self.assertEqual(engine.next_request()["arguments"],
+                         {"migration": MIGRATION["migration"], "action": "discard"})
+
+    def test_resolve_needs_one_decision(self):
+        engine = self.engine(status={"migrations": [MIGRATION]}, resolve={})
+        self.assert_fails(self.ask(engine, "resolve", "01", "--run-here", "--discard", "--yes"), 2,
+                          "--run-here or --discard")
+
     def test_resolve_asks_a_person_only(self):
         stuck = {**MIGRATION, "state": "stuck"}
         engine = self.engine(status={"migrations": [stuck]}, resolve={})

@@ -201,24 +201,29 @@ static void tell_mover(World *world, HostName name, int64_t delay_us, const char
 		error_set(&event->error, ERROR_UNAVAILABLE, "%s", failure);
 }
 
-static void step_postmigrate(World *world)
+static void on_postmigrate(World *world, Event *event)
 {
-	Hypervisor *hv = &world->hosts[SOURCE].hv;
+	Hypervisor *hv = &event->host->hv;
 
-	if (hv->alive && hv->status == HV_COMPLETED && hv->run_state == HV_FINISH_MIGRATE)
+	(void)world;
+	if (hv->alive && hv->number == event->number && hv->run_state == HV_FINISH_MIGRATE)
 		hv->run_state = HV_POSTMIGRATE;
-	world->stream.open = false;
-	tell_mover(world, SOURCE, 1 * MS, NULL);
-	tell_mover(world, DESTINATION, 1 * MS, NULL);
 }
 
 static void step_shut(World *world)
 {
 	Host *host = &world->hosts[SOURCE];
+	Event *event;
 
-	if (host->hv.alive && host->hv.status == HV_DEVICE)
-		set_status(host, HV_COMPLETED);
-	schedule_stream(world, 500, "postmigrate", step_postmigrate);
+	world->stream.open = false;
+	tell_mover(world, SOURCE, 1 * MS, NULL);
+	tell_mover(world, DESTINATION, 1 * MS, NULL);
+	if (!host->hv.alive || host->hv.status != HV_DEVICE)
+		return;
+	set_status(host, HV_COMPLETED);
+	event = world_schedule(world, 500, "postmigrate", on_postmigrate);
+	event->host = host;
+	event->number = host->hv.number;
 }
 
 static void on_paused(World *world, Event *event)

@@ -257,7 +257,7 @@ void link_inject(Host *to, const PeerMessage *message)
 /* As the engine's ping: each side hears from the other. */
 void link_ping(World *world)
 {
-	const PeerMessage message = { .kind = PEER_PING };
+	static const PeerMessage message = { .kind = PEER_PING };
 
 	for (size_t i = 0; i < WORLD_CONNECTIONS; i++) {
 		Connection *c = &world->connections[i];

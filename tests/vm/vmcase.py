@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 import unittest
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -85,7 +86,9 @@ class VmCase(unittest.TestCase):
         result = result or self.defaultTestResult()
         before = len(result.failures), len(result.errors)
         marks = {host: len(host.log()) for host in self.lab.hosts if os.path.exists(host.log_path)}
+        begun = time.monotonic()
         super().run(result)
+        print(f"    {time.monotonic() - begun:.1f} s", file=sys.stderr)
         traces = result.failures[before[0]:] + result.errors[before[1]:]
         if traces:
             for _, trace in traces:
@@ -294,7 +297,7 @@ class VmCase(unittest.TestCase):
 
     def hold_switchover(self, source, destination, **more):
         """The destination has loaded; its ready is not signed."""
-        migration = self.migrate(source, destination, bandwidth=32 * MIB, **more)
+        migration = self.migrate(source, destination, bandwidth=64 * MIB, **more)
         self.wait_step(source, migration, "transfer")
         signer = self.freeze_role(destination, "sealift-notary", "--sign")
         self.wait_step(destination, migration, "sign-ready")
@@ -303,7 +306,7 @@ class VmCase(unittest.TestCase):
 
     def hold_question(self, source, destination, **more):
         """The destination is ready; the source's commit is not signed."""
-        migration = self.migrate(source, destination, bandwidth=32 * MIB, **more)
+        migration = self.migrate(source, destination, bandwidth=64 * MIB, **more)
         self.wait_step(source, migration, "transfer")
         signer = self.freeze_role(source, "sealift-notary", "--sign")
         self.wait_step(source, migration, "question")

@@ -14,10 +14,11 @@ const CliOption cmd_status_options[] = {
 	{ NULL, NULL, NULL },
 };
 
-typedef enum ResolveOption { RESOLVE_RUN_HERE, RESOLVE_YES } ResolveOption;
+typedef enum ResolveOption { RESOLVE_RUN_HERE, RESOLVE_DISCARD, RESOLVE_YES } ResolveOption;
 const CliOption cmd_resolve_options[] = {
 	[RESOLVE_RUN_HERE] = { "run-here", NULL, "let the VM run on here, at the source" },
-	[RESOLVE_YES] = { "yes", NULL, "do not ask whether the other copy is really dead" },
+	[RESOLVE_DISCARD] = { "discard", NULL, "give the loaded copy up, at the destination" },
+	[RESOLVE_YES] = { "yes", NULL, "do not ask whether you are sure" },
 	{ NULL, NULL, NULL },
 };
 
@@ -153,24 +154,34 @@ bool cmd_cancel(CliContext *context, const CliInput *input, Error *err)
 	return true;
 }
 
-static bool confirm_run_here(const json_t *migration, Error *err)
+/* What each decision means, with the VM and the peer (twice) to fill in. */
+static const char run_here_text[] =
+	"Migration %s of %s was committed, and %s has not said whether it runs there.\n"
+	"--run-here lets it run on this host. If it runs on %s too, there will be two of it, and\n"
+	"both will write to its disks. Sealift cannot find out; only you can, for example because\n"
+	"that machine is switched off or its QEMU is known to be gone. The decision is logged.\n"
+	"Is the copy on that host dead for certain? Type yes: ";
+static const char discard_text[] =
+	"Migration %s of %s is loaded here and waits for the decision of %s.\n"
+	"--discard gives this copy up. If the one on %s is gone too, the VM is lost.\n"
+	"Should the source still decide for this host, it is told that it may keep the VM.\n"
+	"Give this copy up? Type yes: ";
+
+static bool confirm(const json_t *migration, bool run_here, Error *err)
 {
 	char vm[TEXT_CELL_SIZE], peer[TEXT_CELL_SIZE], id[REPORT_ID_SHORT], answer[16] = "";
 
 	if (!isatty(STDIN_FILENO))
 		return error_set(err, ERROR_USAGE,
-				 "resolve: nobody can be asked here; say --yes if you know "
-				 "that the other copy is dead");
+				 "resolve: nobody can be asked here; say --yes if you are sure%s",
+				 run_here ? " that the other copy is dead" : "");
 	text_escape(api_text(migration, "vm"), vm, sizeof(vm));
 	text_escape(api_text(migration, "peer"), peer, sizeof(peer));
 	report_short_id(migration, id);
-	fprintf(stderr,
-		"Migration %s of %s was committed, and %s has not said whether it runs there.\n"
-		"--run-here lets it run on this host. If it runs on %s too, there will be two of it, and\n"
-		"both will write to its disks. Sealift cannot find out; only you can, for example because\n"
-		"that machine is switched off or its QEMU is known to be gone. The decision is logged.\n"
-		"Is the copy on %s dead for certain? Type yes: ",
-		id, vm, peer, peer, peer);
+	if (run_here)
+		fprintf(stderr, run_here_text, id, vm, peer, peer);
+	else
+		fprintf(stderr, discard_text, id, vm, peer, peer);
 	fflush(stderr);
 	if (!fgets(answer, sizeof(answer), stdin) || strcmp(answer, "yes\n"))
 		return error_set(err, ERROR_CANCELLED, "nothing was changed");
@@ -181,11 +192,12 @@ bool cmd_resolve(CliContext *context, const CliInput *input, Error *err)
 {
 	AUTO_JSON json_t *arguments = json_object(), *list = NULL, *body = NULL;
 	AUTO_API Api *api = NULL;
+	bool run_here = input->values[RESOLVE_RUN_HERE] != NULL;
 	const char *id;
 
-	if (!input->values[RESOLVE_RUN_HERE])
+	if (run_here == (input->values[RESOLVE_DISCARD] != NULL))
 		return error_set(err, ERROR_USAGE,
-				 "resolve: --run-here is needed; see `sealift help resolve`");
+				 "resolve: --run-here or --discard is needed; see `sealift help resolve`");
 	api = api_open(context->socket_path, err);
 	if (!api || !ask_status(api, input->words[0], &list, err))
 		return false;
@@ -194,15 +206,15 @@ bool cmd_resolve(CliContext *context, const CliInput *input, Error *err)
 	if (api_count(list, "migrations") != 1 || !id)
 		return error_set(err, ERROR_NOT_FOUND, "there is no one migration \"%.64s\"",
 				 input->words[0]);
-	if (!input->values[RESOLVE_YES] && !confirm_run_here(api_item(list, "migrations", 0), err))
+	if (!input->values[RESOLVE_YES] && !confirm(api_item(list, "migrations", 0), run_here, err))
 		return false;
 	if (!api_put_text(arguments, "migration", id, err) ||
-	    !api_put_text(arguments, "action", "run-here", err) ||
+	    !api_put_text(arguments, "action", run_here ? "run-here" : "discard", err) ||
 	    !api_call(api, "resolve", TAKE_PTR(arguments), API_TIMEOUT_SLOW_MS, &body, err))
 		return false;
 	if (context->json)
 		return text_print_json(stdout, body, err);
-	fputs("resolved: the VM runs here\n", stdout);
+	fputs(run_here ? "resolved: the VM runs here\n" : "resolved: the copy is given up\n", stdout);
 	return true;
 }
 

@@ -26,7 +26,7 @@ const CliCommand cli_commands[] = {
 	  cmd_status_options, 0, 1, cmd_status, NULL },
 	{ "cancel", "[MIGRATION]", "cancel a migration; without a name the only active one", NULL,
 	  0, 1, cmd_cancel, NULL },
-	{ "resolve", "MIGRATION --run-here [--yes]", "decide a stuck migration",
+	{ "resolve", "MIGRATION --run-here|--discard [--yes]", "decide a stuck migration",
 	  cmd_resolve_options, 1, 1, cmd_resolve, NULL },
 	{ "events", "", "print what happens until interrupted", NULL, 0, 0, cmd_events, NULL },
 	{ "doctor", "[OPTION...]", "say what this host can do and what is missing",
