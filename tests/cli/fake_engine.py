@@ -93,7 +93,8 @@ class FakeEngine:
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(self.path)
         self.listener.listen(4)
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.acceptor = threading.Thread(target=self.accept, daemon=True)
+        self.acceptor.start()
 
     def accept(self):
         while True:
@@ -117,6 +118,10 @@ class FakeEngine:
         return found
 
     def close(self):
+        # Woken and waited for before the descriptor is closed: its number may be another engine's
+        # listener a moment later, and a late accept would take that one's callers.
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.acceptor.join(DEADLINE_S)
         self.listener.close()
         self.directory.cleanup()
 
