@@ -782,7 +782,8 @@ static void on_mover_failed(Migration *m, const Error *cause)
 	/* Once ready is here the movers have done their work: the hypervisor's word decides. */
 	if (m->step >= SRC_QUESTION)
 		on_mover_done(m);
-	else if (m->step >= SRC_CHANNELS)
+	/* Its own death explains all that follows; a broken channel may be explained by the peer. */
+	else if (m->step >= SRC_CHANNELS && cause->category != ERROR_INTERNAL)
 		suspect(m, cause);
 	else
 		undo(m, cause);

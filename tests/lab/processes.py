@@ -2,6 +2,7 @@
 """What the kernel says of a lab's processes, whatever the engines believe: which live, whose they
 are, which virtual CPUs really run."""
 import contextlib
+import ctypes
 import dataclasses
 import os
 import signal
@@ -129,6 +130,33 @@ def kill(pid):
     """kill -9; returns once it is dead."""
     os.kill(pid, signal.SIGKILL)
     wait_for(f"death of process {pid}", lambda: not alive(pid), 10)
+
+
+class HeldThread:
+    """One thread that stands still while the others of its process go on; by ptrace(2). To be used
+    by one thread of ours only."""
+    SEIZE, INTERRUPT, DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
+
+    def __init__(self, thread):
+        self.thread = thread
+        self.call(self.SEIZE)
+        self.call(self.INTERRUPT)
+        os.waitpid(thread, self.WALL)
+
+    def call(self, request):
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.ptrace(request, self.thread, None, None):
+            raise OSError(ctypes.get_errno(), f"ptrace of thread {self.thread}")
+
+    def release(self):
+        with contextlib.suppress(OSError):
+            self.call(self.DETACH)
+
+
+def return_path_thread(mover):
+    """The thread of a destination's mover that carries what QEMU says back to the source. Threads are
+    made in the order main, then out and in of each channel."""
+    return sorted(threads(mover))[1]
 
 
 def descriptors(pid):

@@ -111,7 +111,8 @@ static void go(Run *run, World *world)
 	for (size_t i = 0; i < run->count; i++) {
 		bool accepted, loaded;
 
-		while (world->steps + 1 < run->faults[i].step && world_step(world))
+		while (world->steps + 1 < run->faults[i].step && world->now_us < LIMIT_US &&
+		       world_step(world))
 			;
 		loaded = world->hosts[DESTINATION].hv.loaded;
 		(void)loaded;
@@ -148,8 +149,10 @@ static void try_run(Tally *tally, Run *run)
 	tally->runs++;
 	tally->faults += (unsigned int)run->count + (run->dark_at != 0);
 	tally->outcomes[watch_outcome(world)]++;
-	if (getenv("SEALIFT_REPLAY_ALL") && world->violation[0])
+	if (getenv("SEALIFT_REPLAY_ALL") && (world->violation[0] || run->dark_at == 2))
 		describe(run, world);
+	if (getenv("SEALIFT_REPLAY_ALL") && run->dark_at == 2)
+		world_print_trace(world);
 	if (world->violation[0] && tally->failures++ < FAILURES_SHOWN) {
 		describe(run, world);
 		if (getenv("SEALIFT_REPLAY_TRACE"))
