@@ -15,8 +15,8 @@ BOOT_SECONDS = 240
 # Far below QEMU's 300 ms, which it would use up whatever the contender: with room for 20 ms of pages
 # downtime shows what each way itself adds.
 DOWNTIME_MS = 20
-# What kernel, initramfs and page tables of the guest need beside the walker's data.
-GUEST_OWN_MIB = 128
+# What the guest's kernel needs beside the walker's data, and for each page of it.
+GUEST_OWN_MIB, GUEST_OWN_PART = 144, 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Setting:
 
     @property
     def walker_mib(self):
-        return self.size_mib - GUEST_OWN_MIB
+        return self.size_mib - GUEST_OWN_MIB - self.size_mib // GUEST_OWN_PART
 
     @property
     def load(self):

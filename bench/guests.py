@@ -131,7 +131,7 @@ class Serial:
                 raise LabError(f"the walker did not count within {seconds} s; "
                                f"the console ends in {text[-200:]!r}") from None
             text += chunk
-            if b"walker fatal" in text or not chunk:
+            if b"walker fatal" in text or b"Kernel panic" in text or not chunk:
                 raise LabError(f"the guest failed: {text[-400:]!r}")
             for line in text.split(b"\n")[:-1]:
                 if line.startswith(b"walker t="):

@@ -127,8 +127,7 @@ static void event_exit(void *context, VmmVm *handle, const Error *cause)
 {
 	Vm *vm = context;
 	Job *job = vm->job;
-	/* Taken now: a reservation that is undone forgets its VM below. */
-	ApiRequest *stopping = TAKE_PTR(vm->stopping);
+	ApiRequest *stopping;
 	Error err = ERROR_INIT;
 
 	log_info(vm->engine->log, "vm=%s its hypervisor ended: %s", vm->record.name, cause->text);
@@ -137,6 +136,8 @@ static void event_exit(void *context, VmmVm *handle, const Error *cause)
 		vmm_free(handle);
 		return;
 	}
+	/* Taken now: a reservation that is undone forgets its VM below. */
+	stopping = TAKE_PTR(vm->stopping);
 	vm->handle = NULL;
 	vmm_free(handle);
 	if (vm->starting)

@@ -297,18 +297,22 @@ static bool drop_incoming(Job *job, Error *err)
 
 	if (!vm)
 		return true;
-	if (vm->record.seen_epoch) {
+	if (vm->record.seen_epoch || vm->record.state == VM_MOVED) {
 		vm->record.state = VM_MOVED;
-		vm->record.epoch = vm->record.seen_epoch;
+		if (vm->record.seen_epoch)
+			vm->record.epoch = vm->record.seen_epoch;
 		vm->record.seen_epoch = 0;
 		vm->record.instance[0] = '\0';
 		return vm_save(vm, err);
 	}
+	/* A row that could not be deleted is asked to be deleted again. */
+	if (!store_delete(job->engine->store, STORE_VMS, vm->record.manifest.uuid, err) &&
+	    err->category != ERROR_NOT_FOUND)
+		return false;
 	job->vm = NULL;
 	vm->job = NULL;
-	return store_delete(job->engine->store, STORE_VMS, vm->record.manifest.uuid, err) ?
-		       (vm_forget(vm), true) :
-		       (vm_forget(vm), false);
+	vm_forget(vm);
+	return true;
 }
 
 static bool port_vm_changed(void *context, Migration *m, VmState state, Error *err)
@@ -325,10 +329,11 @@ static bool port_vm_changed(void *context, Migration *m, VmState state, Error *e
 	job->vm->record.state = state;
 	if (incoming)
 		job->vm->record.seen_epoch = 0;
-	if (state == VM_MOVED) {
+	/* Given away: should it come back, by a declined or by a person, that epoch is used up. */
+	if (state == VM_HELD || state == VM_MOVED)
 		job->vm->record.epoch = migration_record(m)->epoch;
+	if (state == VM_MOVED)
 		job->vm->record.instance[0] = '\0';
-	}
 	api_event(context, "vm", view_vm(job->vm));
 	return vm_save(job->vm, err);
 }

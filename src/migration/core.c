@@ -45,6 +45,10 @@ void migration_enter(Migration *m, Step step)
 
 	m->step = step;
 	m->attempts = 0;
+	/* What a notary may still answer belongs to the step that asked: one that never answers must
+	 * not keep later steps from asking. */
+	m->is_signing = false;
+	m->is_verifying = false;
 	m->record.phase = row->phase;
 	m->ports->set_deadline(m->ports->context, m, deadline_of(m, step));
 	m->ports->set_tick(m->ports->context, m, 0);
@@ -406,6 +410,12 @@ bool migration_cancel(Migration *m, Error *err)
 {
 	Error cause = ERROR_INIT;
 
+	if (m->adopting)
+		return error_set(err, ERROR_CONFLICT, "cannot cancel: the VM's process is still looked for");
+	if (m->record.role == MIGRATION_SOURCE && m->hv_gone &&
+	    (m->step != SRC_ASK || m->record.state != MIGRATION_STUCK))
+		return error_set(err, ERROR_CONFLICT,
+				 "cannot cancel: our copy is gone, the destination may have the only one");
 	if (!step_row(m->step)->cancellable)
 		return error_set(err, ERROR_CONFLICT, "cannot cancel in phase %s: %s",
 				 migration_phase_words[m->record.phase],
@@ -434,6 +444,12 @@ bool migration_resolve_discard(Migration *m, Error *err)
 
 /* --- events --- */
 
+/* Decided; at most its last entry is still to be written. */
+static bool is_over(const Migration *m)
+{
+	return m->ended || m->step == SRC_DONE || m->step == DST_DONE;
+}
+
 void migration_on_peer_open(Migration *m, uint64_t rtt_us)
 {
 	m->connected = true;
@@ -448,7 +464,7 @@ void migration_on_peer_message(Migration *m, const PeerMessage *message)
 	m->last_heard_us = migration_now_us(m);
 	if (message->kind == PEER_PONG && (uint64_t)m->last_heard_us >= message->stamp_us)
 		m->rtt_us = (uint64_t)m->last_heard_us - message->stamp_us;
-	if (message->kind == PEER_PING || message->kind == PEER_PONG || m->ended)
+	if (message->kind == PEER_PING || message->kind == PEER_PONG || is_over(m))
 		return;
 	side(m)->on_peer_message(m, message);
 }
@@ -457,7 +473,7 @@ void migration_on_peer_closed(Migration *m, const Error *cause)
 {
 	m->connected = false;
 	m->dialling = false;
-	if (!m->ended)
+	if (!is_over(m))
 		side(m)->on_peer_closed(m, cause);
 }
 
@@ -475,7 +491,7 @@ void migration_on_exported(Migration *m, const uint8_t secret[ROLE_EXPORT_BYTES]
 
 void migration_on_signed(Migration *m, const NotarySigned *result)
 {
-	if (!m->is_signing || m->ended)
+	if (!m->is_signing || is_over(m))
 		return;
 	m->is_signing = false;
 	side(m)->on_signed(m, m->signing, result);
@@ -485,7 +501,7 @@ void migration_on_verified(Migration *m, const NotaryVerified *result)
 {
 	Error err = ERROR_INIT;
 
-	if (!m->is_verifying || m->ended)
+	if (!m->is_verifying || is_over(m))
 		return;
 	m->is_verifying = false;
 	memcpy(m->received->digest, result->digest, sizeof(m->received->digest));
@@ -503,7 +519,7 @@ void migration_on_notary_failed(Migration *m, const Error *cause)
 {
 	m->is_signing = false;
 	m->is_verifying = false;
-	if (!m->ended)
+	if (!is_over(m))
 		side(m)->on_trouble(m, cause);
 }
 
@@ -531,25 +547,25 @@ void migration_on_mover_stats(Migration *m, const MoverStats *stats, bool done)
 
 void migration_on_mover_failed(Migration *m, const Error *cause)
 {
-	if (!m->ended)
+	if (!is_over(m))
 		side(m)->on_mover_failed(m, cause);
 }
 
 void migration_on_hv_done(Migration *m, HvOperation operation, const Error *failure)
 {
-	if (!m->ended)
+	if (!is_over(m))
 		side(m)->on_hv_done(m, operation, failure);
 }
 
 void migration_on_hv_state(Migration *m, const HvState *state, const Error *failure)
 {
-	if (!m->ended)
+	if (!is_over(m))
 		side(m)->on_hv_state(m, state, failure);
 }
 
 void migration_on_hv_status(Migration *m, HvStatus status)
 {
-	if (!m->ended)
+	if (!is_over(m))
 		side(m)->on_hv_status(m, status);
 }
 
@@ -569,20 +585,20 @@ void migration_on_hv_stop(Migration *m, int64_t when_us)
 void migration_on_hv_resume(Migration *m, int64_t when_us)
 {
 	m->resume_us = when_us;
-	if (!m->ended)
+	if (!is_over(m))
 		side(m)->on_hv_resume(m);
 }
 
 void migration_on_hv_reconnected(Migration *m)
 {
-	if (!m->ended)
+	if (!is_over(m))
 		m->ports->hv_query(m->ports->context, m);
 }
 
 void migration_on_hv_gone(Migration *m, const Error *cause)
 {
 	m->hv_gone = true;
-	if (!m->ended)
+	if (!is_over(m))
 		side(m)->on_hv_gone(m, cause);
 }
 
@@ -595,7 +611,7 @@ void migration_on_deadline(Migration *m)
 {
 	Error cause = ERROR_INIT;
 
-	if (m->ended)
+	if (is_over(m))
 		return;
 	error_set(&cause, ERROR_TIMEOUT, "step %s took longer than %llu ms", step_row(m->step)->name,
 		  (unsigned long long)deadline_of(m, m->step));
@@ -659,5 +675,8 @@ bool migration_guest_may_run_here(const Migration *m)
 {
 	GuestOwner owner = step_row(m->step)->guest;
 
+	/* The table has the good end; how it really ended, the record says. */
+	if (m->step == SRC_DONE || m->step == DST_DONE || m->step == DST_ENDED_ASKED)
+		owner = m->record.state == MIGRATION_OK ? GUEST_AT_DESTINATION : GUEST_AT_SOURCE;
 	return owner == (m->record.role == MIGRATION_SOURCE ? GUEST_AT_SOURCE : GUEST_AT_DESTINATION);
 }

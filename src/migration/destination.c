@@ -9,6 +9,8 @@
 enum {
 	STATE_TICK_MS = 2,
 	CONT_ATTEMPTS = 8, /* until a person is told; it goes on trying */
+	SIGN_PATIENCE_MS = 5000,
+	UNDO_AGAIN_MS = 5000,
 };
 
 static void undo(Migration *m, const Error *cause);
@@ -162,7 +164,10 @@ static void look_if_loaded(Migration *m, const HvState *state, const Error *fail
 		undo(m, &err);
 		return;
 	}
-	if (state->status != HV_COMPLETED || state->run_state != HV_PAUSED) {
+	m->hv_completed |= state->status == HV_COMPLETED;
+	if (!m->hv_completed)
+		return;
+	if (state->run_state != HV_PAUSED) {
 		/* The event comes a moment before the run state follows. */
 		m->ports->set_tick(m->ports->context, m, STATE_TICK_MS);
 		return;
@@ -181,10 +186,8 @@ static void send_ready(Migration *m, const NotarySigned *ready)
 	migration_enter(m, DST_READY);
 	/* Sent first, written while it travels. Should we crash in between, the journal says that we
 	 * are not ready, the reservation is undone, and a commit that comes gets a signed declined. */
-	if (!migration_send_statement(m, STATEMENT_READY, ready->cms, ready->cms_size, &err)) {
-		undo(m, &err);
-		return;
-	}
+	if (!migration_send_statement(m, STATEMENT_READY, ready->cms, ready->cms_size, &err))
+		migration_log(m, true, "ready was not sent; the source will ask: %s", err.text);
 	if (!migration_journal(m, STATEMENT_READY, ready, &err))
 		migration_log(m, true, "ready is not in the journal: a restart would undo");
 }
@@ -210,6 +213,7 @@ static void take_commit(Migration *m, const NotaryVerified *commit)
 	memcpy(m->last_digest, commit->digest, sizeof(m->last_digest));
 	m->record.activating = true;
 	m->record.committed = true;
+	m->record.state = MIGRATION_ACTIVE;
 	m->record.phase = PHASE_COMMIT;
 	if (!migration_journal(m, STATEMENT_COMMIT, m->received, &err)) {
 		m->record.activating = false;
@@ -240,6 +244,8 @@ static void running(Migration *m)
 	if (m->commit_received_us && now > m->commit_received_us)
 		statement.resume_us = (uint64_t)(now - m->commit_received_us);
 	m->record.report.resume_us = statement.resume_us;
+	/* A notary that does not answer is asked again. */
+	m->ports->set_tick(m->ports->context, m, SIGN_PATIENCE_MS);
 	migration_sign(m, &statement, STATEMENT_ACTIVATED);
 	m->ports->hv(m->ports->context, m, HV_ANNOUNCE);
 }
@@ -253,10 +259,14 @@ static void send_activated(Migration *m, const NotarySigned *activated)
 	if (m->connected && !migration_send_statement(m, STATEMENT_ACTIVATED, activated->cms,
 						      activated->cms_size, &err))
 		migration_log(m, true, "activated was not sent: %s", err.text);
+	m->record.state = MIGRATION_ACTIVE;
+	/* A source that did not hear it asks for it later, perhaps much later. */
+	if (!migration_journal(m, STATEMENT_ACTIVATED, activated, &err)) {
+		m->ports->set_tick(m->ports->context, m, migration_backoff_ms(m));
+		return;
+	}
 	memcpy(m->last_digest, activated->digest, sizeof(m->last_digest));
 	migration_enter(m, DST_ACTIVE);
-	if (!migration_journal(m, STATEMENT_ACTIVATED, activated, &err))
-		migration_log(m, true, "goes on without the journal");
 	if (!m->ports->vm_changed(m->ports->context, m, VM_RUNNING, &err))
 		migration_log(m, true, "cannot record that the VM runs here: %s", err.text);
 	migration_log(m, false, "activated resume_us=%llu",
@@ -281,9 +291,24 @@ static void undone(Migration *m)
 	bool cancelled = m->error.category == ERROR_CANCELLED;
 
 	migration_log(m, true, "%s: %s", cancelled ? "cancelled" : "refused or failed", m->error.text);
-	if (m->has_vm && !m->ports->vm_changed(m->ports->context, m, VM_FAILED, &err))
+	/* A row that stays would refuse the next try by its epoch. */
+	if (m->has_vm && !m->ports->vm_changed(m->ports->context, m, VM_FAILED, &err)) {
 		migration_log(m, true, "cannot record that the reservation is gone: %s", err.text);
+		migration_enter(m, DST_UNDO);
+		m->ports->set_tick(m->ports->context, m, UNDO_AGAIN_MS);
+		return;
+	}
 	migration_end(m, cancelled ? MIGRATION_CANCELLED : MIGRATION_FAILED);
+}
+
+/* A source that hears it forgets us: after a restart nobody would end what still called itself ready. */
+static bool may_say_refused(Migration *m)
+{
+	Error ignored = ERROR_INIT;
+	bool was_ready = m->record.ready;
+
+	m->record.ready = false;
+	return m->connected && (!was_ready || migration_journal_record(m, &ignored));
 }
 
 /* Only ever while the guest is the source's: before `activating` stands in the journal. */
@@ -299,7 +324,7 @@ static void undo(Migration *m, const Error *cause)
 		return;
 	}
 	migration_note_error(m, cause);
-	if (m->connected && !migration_send_reason(m, PEER_REFUSE, &m->error, &err))
+	if (may_say_refused(m) && !migration_send_reason(m, PEER_REFUSE, &m->error, &err))
 		migration_log(m, true, "refusal was not sent: %s", err.text);
 	migration_enter(m, DST_UNDO);
 	m->ports->mover_stop(m->ports->context, m);
@@ -494,6 +519,25 @@ static void on_statement(Migration *m, const PeerMessage *message)
 		migration_log(m, true, "%s", err.text);
 }
 
+/* Answered by a refuse: until it hears one the source says it again. */
+static void on_cancel(Migration *m, const PeerMessage *message)
+{
+	Error err = ERROR_INIT, ignored = ERROR_INIT;
+
+	error_set(&err, ERROR_CANCELLED, "cancelled by the source: %s", message->text);
+	/* Good until a commit was taken: then the source has lost the right to it. */
+	if (m->step <= DST_COMMIT || (m->step == DST_ADOPT && !m->record.activating)) {
+		undo(m, &err);
+		return;
+	}
+	if (m->step == DST_UNDO || m->step == DST_DECLINING)
+		return;
+	if (m->record.activating)
+		error_set(&err, ERROR_CONFLICT, "too late: the VM was given to this host, and it was run here");
+	if (!migration_send_reason(m, PEER_REFUSE, &err, &ignored))
+		migration_log(m, true, "%s", ignored.text);
+}
+
 static void on_peer_message(Migration *m, const PeerMessage *message)
 {
 	Error err = ERROR_INIT;
@@ -509,10 +553,7 @@ static void on_peer_message(Migration *m, const PeerMessage *message)
 		}
 		break;
 	case PEER_CANCEL:
-		error_set(&err, ERROR_CANCELLED, "cancelled by the source: %s", message->text);
-		/* Good until a commit was taken: then the source has lost the right to it. */
-		if (m->step <= DST_READY || (m->step == DST_ADOPT && !m->record.activating))
-			undo(m, &err);
+		on_cancel(m, message);
 		return;
 	case PEER_QUERY:
 		answer_query(m);
@@ -528,13 +569,13 @@ static void on_peer_message(Migration *m, const PeerMessage *message)
 
 static void on_peer_closed(Migration *m, const Error *cause)
 {
-	if (m->step < DST_READY)
+	/* Loaded: ours may be the only copy. Only the source's word ends it; it will dial again. */
+	if (m->step < DST_LOADING || (m->step == DST_LOADING && !m->hv_completed))
 		undo(m, cause);
 	else if (m->step == DST_ACTIVE)
 		finish(m);
 	else if (m->step == DST_ENDED_ASKED)
 		m->ended = true;
-	/* Between ready and activated the source's word is needed: it will dial again. */
 }
 
 static void on_signed(Migration *m, StatementKind kind, const NotarySigned *result)
@@ -777,6 +818,8 @@ static void on_tick(Migration *m)
 		m->ports->hv(m->ports->context, m, HV_ADOPT);
 	if (m->step == DST_UNDO || (m->step == DST_COMMIT && m->error.category))
 		m->ports->hv(m->ports->context, m, HV_KILL);
+	if (m->step == DST_ACTIVATING)
+		m->is_signing = false;
 	if (m->step == DST_ACTIVATING || (m->step == DST_LOADING && m->hv_completed))
 		m->ports->hv_query(m->ports->context, m);
 	if (m->step != DST_LOADING || m->hv_completed)

@@ -33,6 +33,7 @@ struct Migration {
 	bool hv_migrating; /* source: its hypervisor was told to migrate */
 	bool hv_gone;
 	bool hv_completed; /* source: it said so after ready arrived */
+	bool went_on;	   /* source: the guest may have run since it was stopped: what was sent is old */
 	bool accept_verified;
 	bool offer_sent;
 	uint32_t proven; /* bit for each channel */

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import signal
 import threading
+from time import monotonic  # noqa: F401
 
 from lab import wait_for
 
@@ -149,8 +150,12 @@ class HeldThread:
             raise OSError(ctypes.get_errno(), f"ptrace of thread {self.thread}")
 
     def release(self):
-        with contextlib.suppress(OSError):
+        try:
             self.call(self.DETACH)
+        except OSError:
+            # It was killed: its process is gone only once its tracer has seen that.
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.thread, self.WALL)
 
 
 def return_path_thread(mover):

@@ -7,22 +7,9 @@ typedef bool Happen(World *world, HostName name, int64_t repair_us);
 
 /* --- engines --- */
 
-void fault_restart(Host *host)
-{
-	if (!host->up)
-		host_restart(host);
-}
-
-static void on_restart(World *world, Event *event)
-{
-	(void)world;
-	fault_restart(event->host);
-}
-
 static bool crash(World *world, HostName name, int64_t repair_us)
 {
-	host_crash(&world->hosts[name]);
-	world_schedule(world, repair_us, "restart", on_restart)->host = &world->hosts[name];
+	host_crash(&world->hosts[name], repair_us);
 	return true;
 }
 

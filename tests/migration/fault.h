@@ -37,7 +37,5 @@ bool fault_kills(FaultKind kind);
 bool fault_happens(World *world, FaultKind kind, int64_t repair_us);
 /* The engine loses its power at its n-th action from now. */
 void fault_arm_power(World *world, HostName name, unsigned int action);
-/* Restarts what is down, so that a world can be judged. */
-void fault_restart(Host *host);
 
 #endif

@@ -9,7 +9,7 @@
 
 #define SET(member, ...) snprintf(member, sizeof(member), __VA_ARGS__)
 
-enum { PING_US = 2 * SECOND };
+enum { PING_US = 2 * SECOND, DARK_US = 1500 * MS };
 
 /* --- small things --- */
 
@@ -170,7 +170,7 @@ bool world_step(World *world)
 		event->run(world, event);
 		for (int i = 0; i < HOSTS; i++)
 			if (world->hosts[i].dark)
-				host_crash(&world->hosts[i]);
+				host_crash(&world->hosts[i], DARK_US);
 		watch_event(world);
 	}
 	free(event->payload);
@@ -320,6 +320,8 @@ void world_begin(World *world)
 	migration_start(m);
 	host_leave(host);
 	host_settle(host, job);
+	if (host->dark)
+		host_crash(host, DARK_US);
 	watch_event(world);
 }
 

@@ -230,7 +230,8 @@ Job *host_only_job(Host *host);
 Job *host_add_job(Host *host, Migration *m, bool has_vm);
 void host_settle(Host *host, Job *job);
 Job *host_route(Host *host, uint64_t connection, const PeerMessage *message);
-void host_crash(Host *host);
+/* It starts again after this time; 0: by host_restart only. */
+void host_crash(Host *host, int64_t restart_us);
 void host_restart(Host *host);
 void host_hypervisor_gone(Host *host, const Error *cause);
 /* Around each call into a migration: the disk may be full for it. */

@@ -176,25 +176,32 @@ static Job *live_job(Host *host, const uint8_t id[MIGRATION_ID_BYTES])
 	return NULL;
 }
 
-static Job *revive(Host *host, const uint8_t id[MIGRATION_ID_BYTES])
+static Job *revive(Host *host, const uint8_t id[MIGRATION_ID_BYTES], bool *ret_broken)
 {
 	char key[2 * MIGRATION_ID_BYTES + 1];
 	MigrationRecord record;
 	Error err = ERROR_INIT;
 	Migration *m;
+	Job *job;
 
 	hex_encode(id, MIGRATION_ID_BYTES, key);
 	if (!store_get(host->store, STORE_MIGRATIONS, key, &record, &err) ||
 	    record.role != MIGRATION_DESTINATION)
 		return NULL;
+	*ret_broken = record.state == MIGRATION_ACTIVE || record.state == MIGRATION_STUCK;
+	if (*ret_broken)
+		return NULL;
 	m = migration_new_recovered(&host->ports, &record, NULL, &err);
 	assert_non_null(m);
-	return host_add_job(host, m, false);
+	job = host_add_job(host, m, false);
+	migration_recover(m);
+	return job;
 }
 
 Job *host_route(Host *host, uint64_t connection, const PeerMessage *message)
 {
 	Error err = ERROR_INIT;
+	bool broken = false;
 	Job *job;
 	Migration *m;
 
@@ -209,7 +216,11 @@ Job *host_route(Host *host, uint64_t connection, const PeerMessage *message)
 	if (job && migration_record(job->migration)->role != MIGRATION_DESTINATION)
 		job = NULL;
 	else if (!job)
-		job = revive(host, message->migration);
+		job = revive(host, message->migration, &broken);
+	if (broken) {
+		link_close(host, connection);
+		return NULL;
+	}
 	if (!job) {
 		refuse_unknown(host, connection, message);
 		return NULL;
@@ -221,12 +232,21 @@ Job *host_route(Host *host, uint64_t connection, const PeerMessage *message)
 
 /* --- crash and restart: src/engine/recovery.c --- */
 
-void host_crash(Host *host)
+static void on_restart(World *world, Event *event)
+{
+	(void)world;
+	if (!event->host->up)
+		host_restart(event->host);
+}
+
+void host_crash(Host *host, int64_t restart_us)
 {
 	World *world = host->world;
 
 	host->dark = false;
 	host->dark_at_action = 0;
+	if (restart_us)
+		world_schedule(world, restart_us, "restart", on_restart)->host = host;
 	if (!host->up)
 		return;
 	world_trace(world, "   the engine of %s CRASHES", host_word(host));
@@ -295,6 +315,9 @@ static void adopt_vm(Host *host)
 	Error err = ERROR_INIT;
 
 	if (!host->knows_vm || host_job_with_vm(host) || !had_process)
+		return;
+	if (host->hv.alive && host->hv.run_state != HV_RUNNING &&
+	    (host->vm.state == VM_HELD || host->vm.state == VM_INCOMING))
 		return;
 	host->vm.state = host->hv.alive ? VM_RUNNING : VM_STOPPED;
 	if (!host_save_vm(host, &err))

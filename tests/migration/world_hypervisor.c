@@ -126,6 +126,15 @@ static void on_gone(World *world, Event *event)
 	host_hypervisor_gone(event->host, &event->error);
 }
 
+/* The driver answers pending orders first and tells of the end then. */
+static void on_process_end(World *world, Event *event)
+{
+	Event *gone = schedule_news(event->host, 300, "gone", on_gone);
+
+	(void)world;
+	error_set(&gone->error, ERROR_HYPERVISOR, "QEMU was killed by signal 9");
+}
+
 void hypervisor_die(Host *host)
 {
 	Hypervisor *hv = &host->hv;
@@ -139,9 +148,9 @@ void hypervisor_die(Host *host)
 	hv->run_state = HV_OTHER;
 	hv->loaded = false;
 	stream_break(world, "a hypervisor is gone", host->name == SOURCE);
-	/* The driver tells of pending orders first, then of the end. */
-	event = schedule_news(host, 2 * ORDER_US + 500, "gone", on_gone);
-	error_set(&event->error, ERROR_HYPERVISOR, "QEMU was killed by signal 9");
+	event = world_schedule(world, 2 * ORDER_US + 500, "exit", on_process_end);
+	event->host = host;
+	event->generation = host->generation;
 }
 
 /* --- the stream --- */

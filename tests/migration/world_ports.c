@@ -437,6 +437,8 @@ static bool take_incoming(Host *host, Job *job, Error *err)
 {
 	VmRecord record = *migration_vm(job->migration);
 
+	if (host->hv.alive || host_job_with_vm(host))
+		return error_set(err, ERROR_CONFLICT, "VM %s still has a process here", record.name);
 	if (host->knows_vm)
 		record.seen_epoch = host->vm.epoch;
 	host->vm = record;
@@ -449,15 +451,19 @@ static bool drop_incoming(Host *host, Job *job, Error *err)
 {
 	if (!job->has_vm)
 		return true;
-	if (host->vm.seen_epoch) {
+	if (host->vm.seen_epoch || host->vm.state == VM_MOVED) {
 		host->vm.state = VM_MOVED;
-		host->vm.epoch = host->vm.seen_epoch;
+		if (host->vm.seen_epoch)
+			host->vm.epoch = host->vm.seen_epoch;
 		host->vm.seen_epoch = 0;
 		return host_save_vm(host, err);
 	}
+	if (!store_delete(host->store, STORE_VMS, host->vm.manifest.uuid, err) &&
+	    err->category != ERROR_NOT_FOUND)
+		return false;
 	job->has_vm = false;
 	host->knows_vm = false;
-	return store_delete(host->store, STORE_VMS, host->vm.manifest.uuid, err);
+	return true;
 }
 
 static bool port_vm_changed(void *context, Migration *m, VmState state, Error *err)

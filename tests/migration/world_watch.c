@@ -125,7 +125,8 @@ static void judge_destination(World *world, bool here, const MigrationRecord *re
 		return;
 	if (host->hv.alive)
 		world_break(world, "END: dst still has a hypervisor");
-	if (host->knows_vm && host->vm.state != VM_STOPPED)
+	/* Where it may have run and ended its row stays, for its epoch. */
+	if (host->knows_vm && (host->vm.state != VM_STOPPED || !has_record || !record->activating))
 		world_break(world, "END: dst still has a row in state %s", vm_state_words[host->vm.state]);
 }
 

@@ -171,7 +171,8 @@ class ReturnPath(vmcase.VmCase):
 
     def test_it_never_learns_because_the_mover_died(self):
         self.hold_return_path()
-        procs.kill(self.mover)
+        procs.os.kill(self.mover, 9)
+        self.thread.release()
         view = self.source.wait_migration(self.migration, LONG)
         self.assert_failed(view, "failed",
                            r"^the destination is ready, but our hypervisor's migration failed$")
@@ -180,6 +181,7 @@ class ReturnPath(vmcase.VmCase):
     def test_it_never_learns_because_the_link_is_cut(self):
         self.hold_return_path()
         self.lab.link(self.destination.name, False)
+        self.thread.release()
         view = self.source.wait_migration(self.migration, LONG)
         self.assert_failed(view, "failed", r"^step question took longer than 10000 ms$")
         self.assertEqual(self.view(self.destination, self.migration)["step"], "wait-commit")
@@ -239,7 +241,7 @@ class Stuck(vmcase.VmCase):
 
         north.call("resolve", migration=migrations["dead"], action="run-here")
         view = north.wait_migration(migrations["dead"], LONG)
-        self.assert_failed(view, "cancelled", r"^step wait-activated took longer|^resolved by a person")
+        self.assert_failed(view, "cancelled", r"^resolved by a person: runs here$")
         self.assertIn("RESOLVED BY A PERSON", north.log())
         self.runs_only_at_north("dead")
 

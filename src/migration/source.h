@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the source's side share: source.c takes events, source_forward.c leads from the
+ * offer to destroyed, source_back.c brings the guest back or finds out, after a restart, where it is. */
+#ifndef SEALIFT_MIGRATION_SOURCE_H
+#define SEALIFT_MIGRATION_SOURCE_H
+
+#include "migration/internal.h"
+
+enum {
+	QUESTION_TICK_MS = 2,
+	SUSPECT_TICK_MS = 250,
+	UNDO_TICK_MS = 50,
+	UNDO_ATTEMPTS = 400,  /* 20 s of UNDO_TICK_MS until a person is asked */
+	CANCEL_ATTEMPTS = 5760, /* a day of the longest back-off */
+	ASK_ATTEMPTS = 12,	/* until a person is told; it goes on asking */
+	COMMIT_AGAIN_MS = 3000,
+	FINISH_AGAIN_MS = 5000,
+};
+
+/* source_forward.c: the steps in their order */
+void source_make_offer(Migration *m);
+void source_send_offer(Migration *m, const NotarySigned *offer);
+void source_send_key(Migration *m);
+void source_take_accept(Migration *m, const NotaryVerified *verified);
+void source_open_channels(Migration *m);
+void source_all_proven(Migration *m);
+void source_ready_arrived(Migration *m, const NotaryVerified *ready);
+void source_commit(Migration *m);
+void source_answer_of_hypervisor(Migration *m, const HvState *state, const Error *failure);
+void source_finish_if_all(Migration *m);
+void source_take_activated(Migration *m, const NotaryVerified *activated);
+void source_send_destroyed(Migration *m, const NotarySigned *destroyed);
+void source_take_declined(Migration *m, const NotaryVerified *declined);
+
+/* source_back.c: undo is only ever before commit, or after a declined */
+void source_finish_undo(Migration *m);
+void source_hang_up(Migration *m);
+void source_undo(Migration *m, const Error *cause);
+void source_undo_answer(Migration *m, const HvState *state, const Error *failure);
+void source_redial(Migration *m);
+void source_give_up_asking(Migration *m);
+void source_recover(Migration *m);
+void source_adopted(Migration *m, const Error *failure);
+void source_look_at_given(Migration *m, const HvState *state, const Error *failure);
+void source_state_answered(Migration *m, const PeerMessage *message);
+
+#endif
