@@ -16,7 +16,7 @@ BOOT_SECONDS = 240
 # downtime shows what each way itself adds.
 DOWNTIME_MS = 20
 # What the guest's kernel needs beside the walker's data, and for each page of it.
-GUEST_OWN_MIB, GUEST_OWN_PART = 144, 16
+GUEST_OWN_MIB, GUEST_OWN_PART = 144, 8
 
 
 @dataclasses.dataclass(frozen=True)
