@@ -83,7 +83,9 @@ static void each_category_has_its_own_word_and_status(void **state)
 		const char *word = error_word((ErrorCategory)i);
 		int status = error_exit_status((ErrorCategory)i);
 
-		assert_int_equal(error_category_of_word(word), i);
+		/* "none" is no reason that a peer may give: taken for one, it would set an error of
+		 * no category. */
+		assert_int_equal(error_category_of_word(word), i == ERROR_NONE ? ERROR_INTERNAL : i);
 		assert_true(i == ERROR_NONE ? status == 0 : status > 0 && status < 100);
 		for (int j = 0; j < i; j++) {
 			assert_string_not_equal(word, error_word((ErrorCategory)j));

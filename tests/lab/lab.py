@@ -151,7 +151,7 @@ accel = "{lab.accel}";
         with open(self.config, "w", encoding="utf-8") as file:
             file.write(text)
 
-    def start(self, wrapper=()):
+    def start(self, wrapper=(), seconds=30):
         """Starts the engine and waits until it serves."""
         log = open(self.log_path, "ab")
         offset = log.tell()
@@ -167,7 +167,7 @@ accel = "{lab.accel}";
                 file.seek(offset)
                 return b"serves host=" in file.read()
 
-        wait_for(f"engine of {self.name}", serving, 30)
+        wait_for(f"engine of {self.name}", serving, seconds)
 
     def log(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as file:
