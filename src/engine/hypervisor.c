@@ -85,8 +85,15 @@ static void on_reconnected(void *context, VmmRunState state, const Error *err)
 	Vm *vm = context;
 
 	(void)state;
-	if (err)
+	if (err) {
 		engine_warn(vm->engine, "VM %s: its monitor does not answer: %s", vm->record.name, err->text);
+		return;
+	}
+	/* It may have stopped, failed or completed meanwhile. */
+	if (vm->job) {
+		migration_on_hv_reconnected(vm->job->migration);
+		job_settle(vm->job);
+	}
 }
 
 typedef struct Reconnect {

@@ -430,6 +430,16 @@ static PeerState state_for_peer(const Migration *m)
 	return PEER_STATE_PREPARING;
 }
 
+/* The one said before is not in the journal: another, which answers the same accept. */
+static void sign_ready_again(Migration *m)
+{
+	Statement statement;
+
+	memcpy(m->last_digest, m->accept_digest, sizeof(m->last_digest));
+	memset(&statement, 0, sizeof(statement));
+	migration_sign(m, &statement, STATEMENT_READY);
+}
+
 static void answer_query(Migration *m)
 {
 	static const StatementKind follows[PEER_STATE_COUNT] = {
@@ -446,8 +456,11 @@ static void answer_query(Migration *m)
 	memcpy(message->migration, m->record.id, sizeof(message->migration));
 	message->state = state_for_peer(m);
 	if (!m->ports->send(m->ports->context, m, message, &err) ||
-	    (follows[message->state] && !migration_send_stored(m, follows[message->state], &err)))
+	    (follows[message->state] && !migration_send_stored(m, follows[message->state], &err))) {
 		migration_log(m, true, "query was not answered whole: %s", err.text);
+		if (m->step == DST_READY && err.category == ERROR_NOT_FOUND)
+			sign_ready_again(m);
+	}
 	free(message);
 }
 
@@ -584,7 +597,7 @@ static void on_signed(Migration *m, StatementKind kind, const NotarySigned *resu
 
 	if (kind == STATEMENT_ACCEPT && m->step == DST_ACCEPT) {
 		send_accept(m, result);
-	} else if (kind == STATEMENT_READY && m->step == DST_SIGN_READY) {
+	} else if (kind == STATEMENT_READY && (m->step == DST_SIGN_READY || m->step == DST_READY)) {
 		send_ready(m, result);
 	} else if (kind == STATEMENT_ACTIVATED && m->step == DST_ACTIVATING) {
 		send_activated(m, result);

@@ -92,6 +92,21 @@ static void cancel_answered(Migration *m, const Error *answer)
 		source_hang_up(m);
 }
 
+/* Given away, and ended there: no copy is left anywhere. The VM stays the destination's. */
+static void ended_there(Migration *m, const Error *answer)
+{
+	Error err = ERROR_INIT;
+
+	if (!m->ports->vm_changed(m->ports->context, m, VM_MOVED, &err)) {
+		migration_log(m, true, "cannot record that the VM moved: %s", err.text);
+		return;
+	}
+	migration_clear_error(m);
+	migration_note_error(m, answer);
+	m->ports->mover_stop(m->ports->context, m);
+	migration_end(m, MIGRATION_FAILED);
+}
+
 static void on_refused(Migration *m, const PeerMessage *message)
 {
 	Error err = ERROR_INIT;
@@ -105,7 +120,9 @@ static void on_refused(Migration *m, const PeerMessage *message)
 	if (m->step == SRC_COMMITTED || m->step == SRC_FINISH) {
 		/* Only a signed declined gives the VM back. */
 		migration_log(m, true, "%s", err.text);
-		if (m->step == SRC_COMMITTED) {
+		if (m->step == SRC_COMMITTED && m->hv_gone && err.category == ERROR_HYPERVISOR) {
+			ended_there(m, &err);
+		} else if (m->step == SRC_COMMITTED) {
 			migration_note_error(m, &err);
 			m->ports->notify(m->ports->context, m);
 		}

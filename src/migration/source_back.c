@@ -59,6 +59,10 @@ void source_undo(Migration *m, const Error *cause)
 		return;
 	}
 	m->record.cancel_owed = knows && may_be_loaded(m);
+	/* Before the guest runs again: should it end with us both down, what the destination holds is
+	 * older than the guest's disks and must not be asked for. */
+	if (m->record.cancel_owed && !migration_journal_record(m, &err))
+		migration_log(m, true, "goes on without the journal");
 	said = knows && m->connected && migration_send_reason(m, PEER_CANCEL, cause, &err);
 	migration_enter(m, SRC_UNDO);
 	m->ports->mover_stop(m->ports->context, m);
@@ -205,7 +209,7 @@ void source_adopted(Migration *m, const Error *failure)
 		source_undo(m, &cause);
 		return;
 	}
-	if (m->record.phase < PHASE_TRANSFER) {
+	if (m->record.phase < PHASE_TRANSFER || m->record.cancel_owed) {
 		source_undo(m, failure);
 		return;
 	}

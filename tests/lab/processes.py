@@ -74,6 +74,11 @@ def qemus(host):
     return [process for process in of_host(host) if process.name.startswith("qemu-system")]
 
 
+def hypervisors(lab, uuid):
+    """All QEMUs of a VM in this lab; another lab may have a VM of the same UUID."""
+    return [process for host in lab.hosts for process in qemus(host) if uuid_of(process) == uuid]
+
+
 def uuid_of(process):
     arguments = process.arguments
     return arguments[arguments.index("-uuid") + 1] if "-uuid" in arguments else ""

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHORT_US = 1500 * MS, LONG_US = 200 * SECOND, LIMIT_US = 1500 * SECOND, FAILURES_SHOWN = 6, RUNS_BY_CHANCE = 600 };
+enum { SHORT_US = 1500 * MS, LONG_US = 200 * SECOND, LIMIT_US = 1500 * SECOND, FAILURES_SHOWN = 6, RUNS_BY_CHANCE = 600, FIRST_SEED = 100 };
 
 typedef struct Planned {
 	FaultKind kind;
@@ -154,39 +154,6 @@ static void try_run(Tally *tally, Run *run)
 	world_free(world);
 }
 
-static int setup(void **state)
-{
-	Tally *tally = test_calloc(1, sizeof(*tally));
-	Run run = { .options.seed = 1 };
-	World *world;
-
-	world_open_stores(&tally->stores);
-	world = world_new(&tally->stores, &run.options);
-	go(&run, world);
-	tally->steps = world->steps;
-	for (int i = 0; i < HOSTS; i++)
-		tally->actions[i] = world->hosts[i].actions;
-	assert_string_equal(world->violation, "");
-	assert_int_equal(watch_outcome(world), AT_DESTINATION);
-	world_free(world);
-	*state = tally;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	Tally *tally = *state;
-
-	print_message("replay: %u runs, %u faults, outcomes: source %u, destination %u, held %u, lost %u"
-		      " (%u resolved by a person)\n",
-		      tally->runs, tally->faults, tally->outcomes[AT_SOURCE],
-		      tally->outcomes[AT_DESTINATION], tally->outcomes[HELD], tally->outcomes[LOST],
-		      tally->resolved);
-	world_close_stores(&tally->stores);
-	test_free(tally);
-	return 0;
-}
-
 static void each_fault_before_each_event(void **state)
 {
 	Tally *tally = *state;
@@ -266,45 +233,102 @@ static void throw_run(const Tally *tally, World *dice, uint64_t seed, Run *ret_r
 	}
 }
 
+static World *new_dice(void)
+{
+	World *dice = test_calloc(1, sizeof(*dice));
+
+	dice->random = 20240607;
+	return dice;
+}
+
 static void faults_by_chance(void **state)
 {
 	Tally *tally = *state;
 	unsigned int failures = tally->failures;
-	World *dice = test_calloc(1, sizeof(*dice));
+	World *dice = new_dice();
 	const char *more = getenv("SEALIFT_REPLAY_RUNS");
 	unsigned int runs = more ? (unsigned int)strtoul(more, NULL, 10) : RUNS_BY_CHANCE;
 
-	dice->random = 20240607;
 	for (unsigned int i = 0; i < runs; i++) {
 		Run run;
 
-		throw_run(tally, dice, 100 + i, &run);
+		throw_run(tally, dice, FIRST_SEED + i, &run);
 		try_run(tally, &run);
 	}
 	test_free(dice);
 	assert_int_equal(tally->failures, failures);
 }
 
-/* One run again, to be looked at: SEED (KIND STEP MS)... or SEED power src|dst ACTION. */
-static int replay(int argc, char **argv)
+static void measure(Tally *tally)
 {
-	Tally tally = { .tracing = true };
-	Run run = { .options.seed = strtoull(argv[1], NULL, 10) };
+	Run run = { .options.seed = 1 };
+	World *world = world_new(&tally->stores, &run.options);
 
-	if (argc == 5 && !strcmp(argv[2], "power")) {
-		run.dark = strcmp(argv[3], "src") ? DESTINATION : SOURCE;
-		run.dark_at = (unsigned int)strtoul(argv[4], NULL, 10);
-	}
-	for (int i = 2; !run.dark_at && i + 2 < argc && run.count < ARRAY_SIZE(run.faults); i += 3)
+	go(&run, world);
+	tally->steps = world->steps;
+	for (int i = 0; i < HOSTS; i++)
+		tally->actions[i] = world->hosts[i].actions;
+	assert_string_equal(world->violation, "");
+	assert_int_equal(watch_outcome(world), AT_DESTINATION);
+	world_free(world);
+}
+
+static int setup(void **state)
+{
+	Tally *tally = test_calloc(1, sizeof(*tally));
+
+	world_open_stores(&tally->stores);
+	measure(tally);
+	*state = tally;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	Tally *tally = *state;
+
+	print_message("replay: %u runs, %u faults, outcomes: source %u, destination %u, held %u, lost %u"
+		      " (%u resolved by a person)\n",
+		      tally->runs, tally->faults, tally->outcomes[AT_SOURCE],
+		      tally->outcomes[AT_DESTINATION], tally->outcomes[HELD], tally->outcomes[LOST],
+		      tally->resolved);
+	world_close_stores(&tally->stores);
+	test_free(tally);
+	return 0;
+}
+
+static void take_faults(Run *run, int argc, char **argv)
+{
+	for (int i = 2; i + 2 < argc && run->count < ARRAY_SIZE(run->faults); i += 3)
 		for (int kind = 0; kind < FAULT_KINDS; kind++)
 			if (!strcmp(argv[i], fault_word((FaultKind)kind)))
-				run.faults[run.count++] =
+				run->faults[run->count++] =
 					(Planned){ (FaultKind)kind,
 						   (unsigned int)strtoul(argv[i + 1], NULL, 10),
 						   strtoll(argv[i + 2], NULL, 10) * MS };
+}
+
+/* One run again, to be looked at: `chance SEED`, `power src|dst ACTION` or `once (KIND STEP MS)...`. */
+static int replay(int argc, char **argv)
+{
+	Tally tally = { .tracing = true };
+	Run run = { .options.seed = 1 };
+	World *dice = new_dice();
+
 	world_open_stores(&tally.stores);
+	measure(&tally);
+	if (!strcmp(argv[1], "chance"))
+		for (uint64_t seed = FIRST_SEED; seed <= strtoull(argv[2], NULL, 10); seed++)
+			throw_run(&tally, dice, seed, &run);
+	else if (!strcmp(argv[1], "power") && argc == 4)
+		run.dark_at = (unsigned int)strtoul(argv[3], NULL, 10);
+	else
+		take_faults(&run, argc, argv);
+	if (!strcmp(argv[1], "power"))
+		run.dark = strcmp(argv[2], "src") ? DESTINATION : SOURCE;
 	try_run(&tally, &run);
 	world_close_stores(&tally.stores);
+	test_free(dice);
 	return tally.failures != 0;
 }
 

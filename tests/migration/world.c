@@ -9,7 +9,7 @@
 
 #define SET(member, ...) snprintf(member, sizeof(member), __VA_ARGS__)
 
-enum { PING_US = 2 * SECOND, DARK_US = 1500 * MS };
+enum { PING_US = 2 * SECOND, DARK_US = 1500 * MS, RUN_US = 1000 * SECOND };
 
 /* --- small things --- */
 
@@ -205,6 +205,25 @@ void world_run_until(World *world, HostName name, const char *step)
 	fail_msg("the %s never came to step %s", name == SOURCE ? "source" : "destination", step);
 }
 
+void world_expect_warning(const World *world, HostName name, const char *part)
+{
+	if (strstr(world->warnings[name], part))
+		return;
+	world_print_trace(world);
+	fail_msg("no warning of the %s has \"%s\":\n%s", name == SOURCE ? "source" : "destination", part,
+		 world->warnings[name]);
+}
+
+void world_expect_end(World *world, Outcome outcome)
+{
+	world_run(world, RUN_US);
+	watch_end(world, outcome == HELD || outcome == LOST);
+	if (!world->violation[0] && watch_outcome(world) == outcome)
+		return;
+	world_print_trace(world);
+	fail_msg("outcome %d, expected %d; %s", watch_outcome(world), outcome, world->violation);
+}
+
 /* --- birth --- */
 
 static int64_t monotonic_us(void *context)
@@ -351,6 +370,20 @@ void world_close_stores(WorldStores *stores)
 	for (int i = 0; i < HOSTS; i++)
 		store_close(stores->store[i]);
 	support_remove_folder(&stores->folder);
+}
+
+int world_setup(void **state)
+{
+	*state = test_calloc(1, sizeof(WorldStores));
+	world_open_stores(*state);
+	return 0;
+}
+
+int world_teardown(void **state)
+{
+	world_close_stores(*state);
+	test_free(*state);
+	return 0;
 }
 
 typedef struct Keys {

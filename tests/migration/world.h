@@ -30,6 +30,8 @@ enum {
 	SECOND = 1000 * MS,
 };
 
+typedef enum Outcome { AT_SOURCE, AT_DESTINATION, HELD, LOST, OUTCOMES } Outcome;
+
 typedef struct World World;
 typedef struct Host Host;
 typedef struct Job Job;
@@ -69,6 +71,7 @@ typedef struct Hypervisor {
 	int64_t monitor_us;  /* when the last line of its monitor arrives: they keep their order */
 	bool ran;	     /* since it was made (destination) */
 	bool ran_after_sending; /* source: the state it sent is old */
+	bool ran_unseen;	/* and its engine was down when it began to */
 } Hypervisor;
 
 /* The bytes of one migration, mover to mover. */
@@ -118,6 +121,11 @@ struct Host {
 	unsigned int actions, dark_at_action; /* the power goes in the middle of an event */
 	bool dark;
 	unsigned int handovers; /* of the last job that ended */
+
+	/* what never answers: bits by number */
+	unsigned int hanging_orders;	 /* HvOperation */
+	unsigned int hanging_statements; /* StatementKind, at this host's notary */
+	bool hanging_dial, hanging_mover;
 };
 
 /* --- world --- */
@@ -156,6 +164,9 @@ struct World {
 	Connection connections[WORLD_CONNECTIONS];
 	bool control_up, data_up;
 	Stream stream;
+	unsigned int swallowed_messages, swallowed_statements; /* bits: they get lost on their way */
+	bool silent;  /* no pings */
+	bool hanging_channels;
 	Tamper *tamper;
 	StatementKind tampered;
 	bool resolved;	 /* a person took responsibility */
@@ -165,7 +176,8 @@ struct World {
 	char violation[256]; /* the first rule that was broken */
 	char trace[WORLD_TRACE][WORLD_TRACE_LINE];
 	unsigned int traced;
-	char last_warning[HOSTS][LIMIT_TEXT];
+	/* Each warning that an engine logged, one a line. */
+	char warnings[HOSTS][8192];
 };
 
 /* The stores are made once and used by one world after the other: a world begins by emptying them. */
@@ -175,6 +187,9 @@ typedef struct WorldStores {
 } WorldStores;
 void world_open_stores(WorldStores *stores);
 void world_close_stores(WorldStores *stores);
+/* The same as group fixtures of cmocka: *state is the WorldStores. */
+int world_setup(void **state);
+int world_teardown(void **state);
 
 /* A world with a guest that runs at the source. */
 World *world_new(WorldStores *stores, const WorldOptions *options);
@@ -188,6 +203,10 @@ void world_run(World *world, int64_t for_us);
 /* Until the only migration of the host stands in the step; asserts that it does within a minute. */
 void world_run_until(World *world, HostName name, const char *step);
 void world_print_trace(const World *world);
+/* Asserts that the host's engine warned of something with this text. */
+void world_expect_warning(const World *world, HostName name, const char *part);
+/* Runs to the end, asserts that all rules held and that the guest is there. */
+void world_expect_end(World *world, Outcome outcome);
 
 /* --- inside --- */
 uint64_t world_random(World *world, uint64_t below);
@@ -247,7 +266,6 @@ void ports_of_host(Host *host);
 /* world_watch.c */
 void watch_guest_runs(Host *host); /* called when it begins to */
 void watch_event(World *world);
-typedef enum Outcome { AT_SOURCE, AT_DESTINATION, HELD, LOST, OUTCOMES } Outcome;
 Outcome watch_outcome(const World *world);
 /* The end: one guest, nothing left over. `may_be_lost`: a hypervisor died in this run. */
 void watch_end(World *world, bool may_be_lost);

@@ -89,8 +89,10 @@ static void run_guest(Host *host)
 {
 	host->hv.run_state = HV_RUNNING;
 	host->hv.ran = true;
-	if (host->name == SOURCE && host->world->stream.sent)
+	if (host->name == SOURCE && host->world->stream.sent) {
 		host->hv.ran_after_sending = true;
+		host->hv.ran_unseen |= !host->up;
+	}
 	world_trace(host->world, "   GUEST RUNS at %s", host_word(host));
 	watch_guest_runs(host);
 	schedule_news(host, 0, "RESUME", on_run_news)->value = 1;
@@ -418,7 +420,7 @@ static bool order_migrate(Host *host, Error *err)
 {
 	if (host->hv.run_state != HV_RUNNING)
 		return error_set(err, ERROR_HYPERVISOR, "the guest does not run");
-	host->hv.ran_after_sending = false;
+	host->hv.ran_after_sending = host->hv.ran_unseen = false;
 	set_status(host, HV_SETUP);
 	if (host->world->stream.open)
 		schedule_stream(host->world, 1 * MS, "active", step_active);
@@ -534,6 +536,8 @@ static void on_order(World *world, Event *event)
 
 	(void)world;
 	event->generation = generation;
+	if (host->hanging_orders & (1U << operation))
+		return;
 	if (!host->hv.alive && operation != HV_PREPARE)
 		ok = error_set(&err, ERROR_HYPERVISOR, "QEMU was killed by signal 9");
 	else

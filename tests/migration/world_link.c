@@ -202,12 +202,19 @@ static void receive(Host *host, Connection *c, const PeerMessage *message)
 	host_settle(host, job);
 }
 
+static bool is_swallowed(const World *world, const PeerMessage *message)
+{
+	if (message->kind == PEER_STATEMENT)
+		return (world->swallowed_statements & (1U << message->statement)) != 0;
+	return (world->swallowed_messages & (1U << message->kind)) != 0;
+}
+
 static void on_arrived(World *world, Event *event)
 {
 	Connection *c = find(world, event->number);
 	const PeerMessage *message = event->payload;
 
-	if (!c || c->broken || !c->open[event->host->name]) {
+	if (!c || c->broken || !c->open[event->host->name] || is_swallowed(world, message)) {
 		world->lost_messages++;
 		return;
 	}
@@ -262,7 +269,7 @@ void link_ping(World *world)
 	for (size_t i = 0; i < WORLD_CONNECTIONS; i++) {
 		Connection *c = &world->connections[i];
 
-		if (c->broken || !c->open[SOURCE] || !c->open[DESTINATION])
+		if (world->silent || c->broken || !c->open[SOURCE] || !c->open[DESTINATION])
 			continue;
 		for (int k = 0; k < HOSTS; k++) {
 			Job *job = bound_job(&world->hosts[k], c);

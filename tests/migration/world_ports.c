@@ -18,7 +18,7 @@ static Job *job_for(void *context, const Migration *m)
 
 static void port_dial(void *context, Migration *m)
 {
-	if (host_acts(context))
+	if (host_acts(context) && !((Host *)context)->hanging_dial)
 		link_dial(context, job_for(context, m));
 }
 
@@ -77,6 +77,12 @@ static void fail_notary(Host *host, Job *job, const Error *failure)
 	migration_on_notary_failed(job->migration, failure);
 	host_leave(host);
 	host_settle(host, job);
+}
+
+static bool notary_hangs(const Host *host, StatementKind kind)
+{
+	return host->notary_hangs_until_us > host->world->now_us ||
+	       (host->hanging_statements & (1U << kind)) != 0;
 }
 
 static bool notary_is_down(Host *host, Job *job)
@@ -138,7 +144,7 @@ static void port_sign(void *context, Migration *m, const Statement *statement)
 	Host *host = context;
 	Event *event;
 
-	if (!host_acts(host) || host->notary_hangs_until_us > host->world->now_us)
+	if (!host_acts(host) || notary_hangs(host, statement->kind))
 		return;
 	event = world_schedule_job(host, job_for(context, m),
 				   host->notary_down_until_us > host->world->now_us ? NOTARY_DOWN_US :
@@ -198,7 +204,7 @@ static void port_verify(void *context, Migration *m, const NotaryVerify *request
 	Host *host = context;
 	Event *event;
 
-	if (!host_acts(host) || host->notary_hangs_until_us > host->world->now_us)
+	if (!host_acts(host) || notary_hangs(host, request->kind))
 		return;
 	event = world_schedule_job(host, job_for(context, m), NOTARY_US, "verify", on_verify);
 	event->payload = malloc(sizeof(*request));
@@ -230,7 +236,8 @@ static void port_mover_start(void *context, Migration *m, uint64_t channels)
 	if (!host_acts(context))
 		return;
 	job->mover = true;
-	world_schedule_job(context, job, MOVER_START_US, "mover ready", on_mover_ready);
+	if (!((Host *)context)->hanging_mover)
+		world_schedule_job(context, job, MOVER_START_US, "mover ready", on_mover_ready);
 }
 
 static bool port_mover_setup(void *context, Migration *m, const MoverSetup *setup, Error *err)
@@ -326,7 +333,7 @@ static void port_open_channels(void *context, Migration *m, const RolePreamble *
 	Host *host = context;
 	World *world = host->world;
 
-	if (!host_acts(host))
+	if (!host_acts(host) || world->hanging_channels)
 		return;
 	for (uint64_t i = 0; i < channels; i++) {
 		RolePreamble *preamble = malloc(sizeof(*preamble));
@@ -497,11 +504,13 @@ static void port_notify(void *context, Migration *m)
 static void port_log(void *context, Migration *m, bool warning, const char *text)
 {
 	Host *host = context;
+	char *warnings = host->world->warnings[host->name];
+	size_t used = strlen(warnings);
 
 	world_trace(host->world, "   %s [%s] %s%s", host_word(host), migration_step_name(m),
 		    warning ? "! " : "", text);
-	if (warning)
-		snprintf(host->world->last_warning[host->name], LIMIT_TEXT, "%s", text);
+	if (warning && used + strlen(text) + 2 < sizeof(host->world->warnings[0]))
+		sprintf(warnings + used, "%s\n", text);
 }
 
 void ports_of_host(Host *host)

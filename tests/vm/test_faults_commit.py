@@ -267,7 +267,7 @@ class Stuck(vmcase.VmCase):
         """While the other host is dead."""
         view = wait_for(f"{name} at north", lambda: self.running_view(self.lab.north, name), LONG)
         self.assertTrue(procs.guest_runs(view["pid"]))
-        pids = [process.pid for process in procs.processes() if procs.uuid_of(process) == view["uuid"]]
+        pids = [process.pid for process in procs.hypervisors(self.lab, view["uuid"])]
         self.assertEqual(pids, [view["pid"]])
         self.assertEqual(self.sessions[name].check(), (self.PAGES, 0))
 

@@ -181,7 +181,7 @@ class VmCase(unittest.TestCase):
         inode = procs.namespace_of(host)
 
         def only_one():
-            found = [process for process in procs.processes() if procs.uuid_of(process) == view["uuid"]]
+            found = procs.hypervisors(self.lab, view["uuid"])
             return [process.pid for process in found] == [view["pid"]] and found[0].namespace == inode
 
         wait_for(f"{vm} in process {view['pid']} of {host.name} only", only_one, LONG)
