@@ -274,13 +274,22 @@ static double measure_rate(uint64_t limit, uint64_t bytes, unsigned int channels
 	return (double)stats->wire_in_bytes / seconds;
 }
 
+/* Other work on the machine can slow a reading, so the lower bound holds for the best of three;
+ * nothing may make one faster. */
 static void test_holds_the_bandwidth(void **state)
 {
-	double rate = measure_rate(40000000, 80000000, 3);
+	double best = 0;
 
 	(void)state;
-	if (rate < 0.95 * 40e6 || rate > 1.05 * 40e6)
-		fail_msg("%.1f MB/s where 40 were allowed", rate / 1e6);
+	for (int i = 0; i < 3 && best < 0.95 * 40e6; i++) {
+		double rate = measure_rate(40000000, 80000000, 3);
+
+		if (rate > 1.05 * 40e6)
+			fail_msg("%.1f MB/s where 40 were allowed", rate / 1e6);
+		best = rate > best ? rate : best;
+	}
+	if (best < 0.95 * 40e6)
+		fail_msg("%.1f MB/s at best where 40 were allowed", best / 1e6);
 }
 
 static void test_changes_the_bandwidth_in_flight(void **state)
