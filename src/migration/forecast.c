@@ -3,6 +3,12 @@
 
 enum { ITERATIONS_AHEAD = 64 };
 
+/* A quotient of a tiny rate may exceed what an integer holds. */
+static uint64_t whole(double value)
+{
+	return value < 1e18 ? (uint64_t)value : UINT64_C(1000000000000000000);
+}
+
 static void update_rate(Forecast *forecast, const HvProgress *sample, int64_t now_us)
 {
 	int64_t elapsed = now_us - forecast->sampled_us;
@@ -13,8 +19,8 @@ static void update_rate(Forecast *forecast, const HvProgress *sample, int64_t no
 	rate = (double)(sample->transferred_bytes - forecast->sampled_bytes) * 1e6 / (double)elapsed;
 	/* Half the weight to the last sample: four samples a second, so about one second of memory. */
 	forecast->rate_bytes_s = forecast->rate_bytes_s ?
-					 (uint64_t)(0.5 * rate + 0.5 * (double)forecast->rate_bytes_s) :
-					 (uint64_t)rate;
+					 whole(0.5 * rate + 0.5 * (double)forecast->rate_bytes_s) :
+					 whole(rate);
 	forecast->sampled_us = now_us;
 	forecast->sampled_bytes = sample->transferred_bytes;
 }
@@ -36,7 +42,7 @@ static void look_ahead(Forecast *forecast, const HvProgress *sample, int64_t now
 
 		if (i == ITERATIONS_AHEAD) {
 			forecast->total_ms = UINT64_MAX;
-			forecast->downtime_ms = (uint64_t)(1000 * remaining / rate);
+			forecast->downtime_ms = whole(1000 * remaining / rate);
 			return;
 		}
 		ahead_s += pass_s;
@@ -44,9 +50,9 @@ static void look_ahead(Forecast *forecast, const HvProgress *sample, int64_t now
 		if (remaining > (double)sample->total_bytes)
 			remaining = (double)sample->total_bytes;
 	}
-	forecast->downtime_ms = (uint64_t)(1000 * remaining / rate);
+	forecast->downtime_ms = whole(1000 * remaining / rate);
 	forecast->total_ms = (uint64_t)((now_us - forecast->started_us) / 1000) +
-			     (uint64_t)(1000 * ahead_s) + forecast->downtime_ms;
+			     whole(1000 * ahead_s) + forecast->downtime_ms;
 }
 
 /* Time passed over time forecast: unlike bytes remaining it does not jump back at a new iteration,
