@@ -248,6 +248,41 @@ static void ping(World *world, Event *event)
 	world_schedule(world, PING_US, "ping", ping)->background = true;
 }
 
+typedef struct Keys {
+	StoreTable table;
+	size_t count;
+	char key[64][LIMIT_UUID];
+} Keys;
+
+static bool collect(void *context, const void *object, Error *err)
+{
+	Keys *keys = context;
+
+	(void)err;
+	assert_true(keys->count < ARRAY_SIZE(keys->key));
+	if (keys->table == STORE_VMS)
+		SET(keys->key[keys->count], "%s", ((const VmRecord *)object)->manifest.uuid);
+	else
+		hex_encode(((const MigrationRecord *)object)->id, MIGRATION_ID_BYTES,
+			   keys->key[keys->count]);
+	keys->count++;
+	return true;
+}
+
+static void empty_store(Store *store)
+{
+	static const StoreTable tables[] = { STORE_VMS, STORE_MIGRATIONS };
+	Error err = ERROR_INIT;
+
+	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
+		Keys keys = { .table = tables[i] };
+
+		assert_works(store_each(store, tables[i], collect, &keys, &err), &err);
+		for (size_t k = 0; k < keys.count; k++)
+			assert_works(store_delete(store, tables[i], keys.key[k], &err), &err);
+	}
+}
+
 static void fill_policy(World *world, Host *host)
 {
 	bool source = host->name == SOURCE;
@@ -312,8 +347,10 @@ World *world_new(WorldStores *stores, const WorldOptions *options)
 		world->options.latency_us = 2 * MS;
 	world->random = UINT64_C(0x9e3779b97f4a7c15) * (options->seed + 1);
 	world->control_up = world->data_up = true;
-	for (int i = 0; i < HOSTS; i++)
+	for (int i = 0; i < HOSTS; i++) {
+		empty_store(stores->store[i]);
 		fill_host(world, (HostName)i, stores->store[i]);
+	}
 	fill_vm(world);
 	hypervisor_boot(&world->hosts[SOURCE]);
 	world_schedule(world, PING_US, "ping", ping)->background = true;
@@ -386,48 +423,11 @@ int world_teardown(void **state)
 	return 0;
 }
 
-typedef struct Keys {
-	StoreTable table;
-	size_t count;
-	char key[64][LIMIT_UUID];
-} Keys;
-
-static bool collect(void *context, const void *object, Error *err)
-{
-	Keys *keys = context;
-
-	(void)err;
-	assert_true(keys->count < ARRAY_SIZE(keys->key));
-	if (keys->table == STORE_VMS)
-		SET(keys->key[keys->count], "%s", ((const VmRecord *)object)->manifest.uuid);
-	else
-		hex_encode(((const MigrationRecord *)object)->id, MIGRATION_ID_BYTES,
-			   keys->key[keys->count]);
-	keys->count++;
-	return true;
-}
-
-static void empty_store(Store *store)
-{
-	static const StoreTable tables[] = { STORE_VMS, STORE_MIGRATIONS };
-	Error err = ERROR_INIT;
-
-	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
-		Keys keys = { .table = tables[i] };
-
-		assert_works(store_each(store, tables[i], collect, &keys, &err), &err);
-		for (size_t k = 0; k < keys.count; k++)
-			assert_works(store_delete(store, tables[i], keys.key[k], &err), &err);
-	}
-}
-
 void world_free(World *world)
 {
-	for (int i = 0; i < HOSTS; i++) {
+	for (int i = 0; i < HOSTS; i++)
 		for (int k = 0; k < WORLD_JOBS; k++)
 			migration_free(world->hosts[i].jobs[k].migration);
-		empty_store(world->hosts[i].store);
-	}
 	for (size_t i = 0; i < world->events_count; i++) {
 		free(world->events[i]->payload);
 		free(world->events[i]);

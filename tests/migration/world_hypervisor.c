@@ -526,6 +526,19 @@ static void answer(Host *host, const Event *order, const Error *failure)
 		event->error = *failure;
 }
 
+/* The driver gives up waiting for an answer. */
+static void answer_hanging(Host *host, const Event *order)
+{
+	Event *event = world_schedule(host->world, DEAF_REPLY_US, "no answer", on_answer);
+
+	event->host = host;
+	event->generation = order->generation;
+	event->job = order->job;
+	event->value = order->value;
+	event->failed = true;
+	error_set(&event->error, ERROR_UNAVAILABLE, "no answer from QEMU");
+}
+
 static void on_order(World *world, Event *event)
 {
 	Host *host = event->host;
@@ -536,8 +549,10 @@ static void on_order(World *world, Event *event)
 
 	(void)world;
 	event->generation = generation;
-	if (host->hanging_orders & (1U << operation))
+	if (host->hanging_orders & (1U << operation)) {
+		answer_hanging(host, event);
 		return;
+	}
 	if (!host->hv.alive && operation != HV_PREPARE)
 		ok = error_set(&err, ERROR_HYPERVISOR, "QEMU was killed by signal 9");
 	else
