@@ -338,5 +338,7 @@ void source_take_declined(Migration *m, const NotaryVerified *declined)
 		m->ports->set_tick(m->ports->context, m, COMMIT_AGAIN_MS);
 		return;
 	}
+	/* What was said while it was stuck is not the reason. */
+	migration_clear_error(m);
 	source_undo(m, &cause);
 }

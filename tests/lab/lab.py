@@ -456,6 +456,10 @@ populate = "{populate}";
                 with contextlib.suppress(LabError):
                     wait_for("end of a VM", lambda p=pid: not os.path.exists(f"/proc/{p}/exe"), 10)
         for name in self.made_namespaces:
+            # What an engine that was killed has left behind.
+            with contextlib.suppress(LabError, ProcessLookupError, ValueError):
+                for pid in run(["ip", "netns", "pids", name]).split():
+                    os.kill(int(pid), signal.SIGKILL)
             with contextlib.suppress(LabError):
                 run(["ip", "netns", "del", name])
         shutil.rmtree(self.directory, ignore_errors=True)
