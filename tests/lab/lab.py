@@ -424,6 +424,9 @@ populate = "{populate}";
     def wiretap(self):
         """Begins a capture of all that leaves or reaches the north host by its cable."""
         path = os.path.join(self.directory, "wire.pcap")
+        # The file of the last capture would look like a tap that is ready.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
         process = subprocess.Popen(
             self.north.inside(["tcpdump", "-i", "up0", "-s", "0", "-U", "-w", path, "-B", "65536",
                                "--immediate-mode", "-Z", "root"]),

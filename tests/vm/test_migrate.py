@@ -165,7 +165,7 @@ class Mode(vmcase.VmCase):
     def prepare(self, mode, source_policy="", destination_policy=""):
         """A guest of that mode, engines with those policies: (source, destination)."""
         cls = type(self)
-        if self.mode != mode:
+        if self.mode != mode or not self.session:
             cls.mode = mode
             self.new_guest(mode=mode)
         source, destination = self.guest()

@@ -663,11 +663,15 @@ class DiskFull(vmcase.VmCase):
             os.unlink(path)
 
     def works(self):
-        """Once there is room the ends that could not be written are written."""
-        for host in self.lab.hosts:
-            wait_for("ends in the journal", lambda h=host: all(
-                m["state"] not in ("active", "stuck") for m in h.migrations()), LONG)
-        self.moved(self.source, self.destination)
+        """Once there is room the ends that could not be written are written; till then the VM counts
+        as one that is being migrated."""
+        def moves():
+            view = self.source.wait_migration(self.migrate(self.source, self.destination), LONG)
+            if view["state"] != "done":
+                self.assert_failed(view, "failed", r"is being migrated already$")
+            return view["state"] == "done"
+
+        wait_for("end of what is over", moves, 20, 0.5)
         self.assert_runs_only(self.destination)
 
     def test_at_the_source_from_the_beginning(self):
