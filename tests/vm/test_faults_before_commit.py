@@ -129,7 +129,7 @@ class BeforeCommit(vmcase.VmCase):
 
     def destination_qemu_killed(self):
         procs.kill(procs.qemus(self.destination)[0].pid)
-        self.ends_at_source("failed", r"^spiffe://.*: (QEMU \(process \d+\) was ended by signal 9|channel \S+: QEMU )")
+        self.ends_at_source("failed", r"^spiffe://.*: (QEMU \(process \d+\) was ended by signal 9|channel \S+: QEMU)")
 
     def source_qemu_killed(self):
         """The guest dies with its hypervisor; the destination must not keep half of it."""
