@@ -4,13 +4,12 @@
 #include <event2/bufferevent.h>
 #include <event2/listener.h>
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "engine/caller.h"
 #include "engine/engine.h"
 
 enum { CLIENT_OUTPUT_MAX = 1 << 20, CLIENT_PENDING_MAX = 8 };
@@ -19,6 +18,7 @@ struct ApiClient {
 	LIST_ENTRY(ApiClient) link;
 	Engine *engine;
 	struct bufferevent *socket;
+	Caller caller;
 	bool wants_events;
 	unsigned int references; /* itself and the requests under way */
 	unsigned int pending;
@@ -111,6 +111,16 @@ void api_subscribe(ApiRequest *request)
 Engine *api_engine(const ApiRequest *request)
 {
 	return request->client->engine;
+}
+
+uid_t api_uid(const ApiRequest *request)
+{
+	return request->client->caller.uid;
+}
+
+bool api_may_name_files(const ApiRequest *request)
+{
+	return caller_may_name_files(&request->client->caller, geteuid());
 }
 
 json_t *api_arguments(const ApiRequest *request)
@@ -222,30 +232,15 @@ static void on_end(struct bufferevent *socket, short what, void *context)
 
 /* --- who may --- */
 
-static bool in_group(uid_t uid, gid_t gid, const char *group_name)
+static bool may_use(const Engine *engine, int fd, Caller *ret_caller)
 {
-	struct group *group = *group_name ? getgrnam(group_name) : NULL;
-	struct passwd *user = getpwuid(uid);
+	const Config *config = &engine->config;
+	Error err = ERROR_INIT;
 
-	if (!group)
-		return false;
-	if (gid == group->gr_gid)
-		return true;
-	for (char **member = group->gr_mem; user && *member; member++)
-		if (!strcmp(*member, user->pw_name))
-			return true;
+	if (caller_of(fd, config->api_group[0] ? config->api_gid : (gid_t)-1, ret_caller, &err))
+		return caller_may_use(ret_caller, geteuid());
+	log_warning(engine->log, "API: %s", err.text);
 	return false;
-}
-
-static bool may_use(const Engine *engine, int fd)
-{
-	struct ucred peer;
-	socklen_t size = sizeof(peer);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size))
-		return false;
-	return peer.uid == 0 || peer.uid == geteuid() ||
-	       in_group(peer.uid, peer.gid, engine->config.api_group);
 }
 
 static void refuse(Engine *engine, int fd, const char *why)
@@ -264,11 +259,12 @@ static void on_client(struct evconnlistener *listener, evutil_socket_t fd, struc
 {
 	Engine *engine = context;
 	ApiClient *client;
+	Caller caller;
 
 	(void)listener;
 	(void)address;
 	(void)length;
-	if (!may_use(engine, fd)) {
+	if (!may_use(engine, fd, &caller)) {
 		refuse(engine, fd, "your UNIX user may not use this engine");
 		return;
 	}
@@ -285,6 +281,7 @@ static void on_client(struct evconnlistener *listener, evutil_socket_t fd, struc
 		return;
 	}
 	client->engine = engine;
+	client->caller = caller;
 	client->references = 1;
 	LIST_INSERT_HEAD(&engine->clients, client, link);
 	engine->clients_count++;
@@ -298,7 +295,7 @@ bool api_start(Engine *engine, Error *err)
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	AUTO_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	const char *path = engine->config.socket;
-	struct group *group = engine->config.api_group[0] ? getgrnam(engine->config.api_group) : NULL;
+	bool group = engine->config.api_group[0] != '\0';
 	mode_t old;
 	bool bound;
 
@@ -310,7 +307,7 @@ bool api_start(Engine *engine, Error *err)
 	umask(old);
 	if (!bound || listen(fd, 64))
 		return error_set_errno(err, ERROR_IO, errno, "cannot listen on %s", path);
-	if (group && (chown(path, (uid_t)-1, group->gr_gid) || chmod(path, 0660)))
+	if (group && (chown(path, (uid_t)-1, engine->config.api_gid) || chmod(path, 0660)))
 		return error_set_errno(err, ERROR_IO, errno, "cannot give %s to group %s", path,
 				       engine->config.api_group);
 	engine->api = evconnlistener_new(engine->base, on_client, engine,

@@ -9,6 +9,7 @@
 #include "crypto/aead.h"
 #include "crypto/spiffe.h"
 #include "engine/engine.h"
+#include "engine/ledger.h"
 #include "wire/json.h"
 
 enum { ENDED_SHOWN = 64, DEFAULT_CHANNELS = 2, DEFAULT_DOWNTIME_MS = 100, MAX_DOWNTIME_MS = 2000000 };
@@ -188,9 +189,8 @@ static bool do_host_trust(Engine *engine, ApiRequest *request, json_t *arguments
 	log_info(engine->log, "trusts domain=%s", domain->domain);
 	if (domain->crl_size)
 		return children_replace_trust(engine, domain, request, err);
-	children_distrust(engine, domain->domain);
 	if (!store_put(engine->store, STORE_DOMAINS, domain->domain, domain, err) ||
-	    !children_trust(engine, domain, err))
+	    !children_retrust(engine, domain, err))
 		return false;
 	engine_warn(engine, "domain %s has no CRL: every peer of it is refused until it is trusted with one",
 		    domain->domain);
@@ -380,19 +380,42 @@ static bool do_cancel(Engine *engine, ApiRequest *request, json_t *arguments, Er
 	return true;
 }
 
+typedef bool Resolution(Migration *m, Error *err);
+
+static Resolution *resolution_of(const char *action, Error *err)
+{
+	if (!strcmp(action, "run-here"))
+		return migration_resolve_run_here;
+	if (!strcmp(action, "discard"))
+		return migration_resolve_discard;
+	error_set(err, ERROR_USAGE, "action \"%.32s\" is neither \"run-here\" nor \"discard\"", action);
+	return NULL;
+}
+
 static bool do_resolve(Engine *engine, ApiRequest *request, json_t *arguments, Error *err)
 {
-	Job *job = require_job(engine, arguments, err);
-	const char *action = text_of(arguments, "action");
+	const char *action = text_of(arguments, "action"), *place = engine->config.state_directory;
+	Resolution *resolve = resolution_of(action, err);
+	Job *job = resolve ? require_job(engine, arguments, err) : NULL;
+	MigrationRecord record;
+	LedgerEntry entry = { .time_s = clock_wall_s(&clock_system),
+			      .uid = api_uid(request),
+			      .action = action,
+			      .migration = &record };
+	Error ignored = ERROR_INIT;
 
 	if (!job)
 		return false;
-	if (!strcmp(action, "run-here") ? !migration_resolve_run_here(job->migration, err) :
-	    !strcmp(action, "discard")	? !migration_resolve_discard(job->migration, err) :
-					  !error_set(err, ERROR_USAGE,
-						     "action \"%.32s\" is neither \"run-here\" nor \"discard\"",
-						     action))
+	record = *migration_record(job->migration);
+	/* On the disk before it is done: nobody may run a second copy without a trace. */
+	if (!ledger_append(place, &entry, err))
 		return false;
+	if (!resolve(job->migration, err)) {
+		entry.refused = err;
+		if (!ledger_append(place, &entry, &ignored))
+			log_warning(engine->log, "%s", ignored.text);
+		return false;
+	}
 	api_return(request, NULL);
 	job_settle(job);
 	return true;

@@ -75,16 +75,46 @@ bool children_trust(Engine *engine, const DomainRecord *domain, Error *err)
 	return send_both(engine, ROLE_CRL, &role_crl_schema, &crl, err);
 }
 
-void children_distrust(Engine *engine, const char *domain)
+static RoleForget forget_of(const char *domain)
 {
 	RoleForget forget;
-	Error err = ERROR_INIT;
 
 	memset(&forget, 0, sizeof(forget));
 	snprintf(forget.domain, sizeof(forget.domain), "%s", domain);
-	if (!engine->gate || !engine->verifier ||
-	    !send_both(engine, ROLE_FORGET, &role_forget_schema, &forget, &err))
-		log_warning(engine->log, "distrust of %s waits for a restart of gate and notary", domain);
+	return forget;
+}
+
+static bool judge(Engine *engine, const RoleForget *domain, Error *err)
+{
+	return child_send(engine->gate, GATE_JUDGE, 0, &role_forget_schema, domain, NULL, 0, err);
+}
+
+/* Each by itself: one that is being restarted learns it from the store, the other only from here. */
+void children_distrust(Engine *engine, const char *domain)
+{
+	const RoleForget forget = forget_of(domain);
+	Error err = ERROR_INIT;
+
+	if (engine->verifier && !child_send(engine->verifier, ROLE_FORGET, 0, &role_forget_schema, &forget,
+					    NULL, 0, &err))
+		log_warning(engine->log, "distrust of %s: notary: %s", domain, err.text);
+	if (engine->gate && (!child_send(engine->gate, ROLE_FORGET, 0, &role_forget_schema, &forget, NULL,
+					 0, &err) ||
+			     !judge(engine, &forget, &err)))
+		log_warning(engine->log, "distrust of %s: gate: %s", domain, err.text);
+}
+
+/* Roots only ever add up in a child: what is not trusted any more must go first. With a CRL the gate
+ * judges by itself. */
+bool children_retrust(Engine *engine, const DomainRecord *domain, Error *err)
+{
+	const RoleForget forget = forget_of(domain->domain);
+
+	if (!engine->gate || !engine->verifier)
+		return error_set(err, ERROR_UNAVAILABLE, "gate or notary is being restarted");
+	return send_both(engine, ROLE_FORGET, &role_forget_schema, &forget, err) &&
+	       children_trust(engine, domain, err) &&
+	       (domain->crl_size || judge(engine, &forget, err));
 }
 
 /* The notary found it valid: the store keeps it, and everybody gets it if it is newer. */
@@ -141,10 +171,8 @@ bool children_replace_trust(Engine *engine, const DomainRecord *domain, ApiReque
 		return error_set(err, ERROR_INTERNAL, "no memory for a domain");
 	if (!store_get(engine->store, STORE_DOMAINS, domain->domain, before, &unknown))
 		free(TAKE_PTR(before));
-	/* Roots only ever add up in a child: what is not trusted any more must go first. */
-	children_distrust(engine, domain->domain);
 	if (!store_put(engine->store, STORE_DOMAINS, domain->domain, domain, err) ||
-	    !children_trust(engine, domain, err) ||
+	    !children_retrust(engine, domain, err) ||
 	    !children_check_crl(engine, domain->domain, domain->crl, domain->crl_size, api, err))
 		return false;
 	request = LIST_FIRST(&engine->requests);
@@ -268,10 +296,11 @@ static void refuse_trust(Engine *engine, Request *request, const Error *cause)
 {
 	Error ignored = ERROR_INIT;
 
-	children_distrust(engine, request->crl->domain);
+	if (!request->before)
+		children_distrust(engine, request->crl->domain);
 	if (request->before ?
 		    !store_put(engine->store, STORE_DOMAINS, request->crl->domain, request->before, &ignored) ||
-			    !children_trust(engine, request->before, &ignored) :
+			    !children_retrust(engine, request->before, &ignored) :
 		    !store_delete(engine->store, STORE_DOMAINS, request->crl->domain, &ignored))
 		log_warning(engine->log, "trust: %s", ignored.text);
 	api_fail(TAKE_PTR(request->api), cause);

@@ -3,11 +3,17 @@
 #ifndef SEALIFT_ENGINE_CONFIG_H
 #define SEALIFT_ENGINE_CONFIG_H
 
+#include <sys/types.h>
+
 #include "base/log.h"
 #include "migration/migration.h"
 #include "vmm/resources.h"
 
-enum { CONFIG_TRUST_MAX = 32 };
+enum {
+	CONFIG_TRUST_MAX = 32,
+	CONFIG_DIRECTORY_MAX =
+		200, /* characters of a directory in which we make names of our own */
+};
 
 typedef struct ConfigTrust {
 	char domain[LIMIT_DOMAIN];
@@ -27,18 +33,23 @@ typedef struct Config {
 	char domain_crl[LIMIT_PATH]; /* our own domain's, sent to peers; "": none */
 	ConfigTrust trust[CONFIG_TRUST_MAX];
 	size_t trust_count;
-	/* "UID:GID" that each role becomes when the engine is root; "": the engine's own, warned of */
+	/* "UID:GID" that each role becomes when the engine is root; "": the engine's own, warned of
+	 */
 	char gate_user[LIMIT_NAME], notary_user[LIMIT_NAME], mover_user[LIMIT_NAME];
-	char api_group[LIMIT_NAME];
+	char api_group[LIMIT_NAME]; /* "": none */
+	gid_t api_gid;		    /* its number, looked up when the file was read */
 	char boot_directory[LIMIT_PATH];
 	LogLevel log_level;
-	bool aead_measured; /* aead = "auto" */
-	unsigned int default_channels;
+	bool aead_measured;	 /* aead = "auto" */
+	unsigned int max_vcpus;	 /* of an incoming VM; 0: as many as this host has online */
+	unsigned int per_domain; /* reservations at once from all hosts of one domain */
 	Resources resources;
 	MigrationPolicy policy;
 } Config;
 
-/* Reads the file. ERROR_CONFIG as FILE:LINE: WHAT, VALUE, BOUND. Unknown settings are refused. */
+/* Reads the file. ERROR_CONFIG as FILE:LINE: SETTING: VALUE, BOUND. Unknown settings are refused.
+ * In either case the caller releases what is in *ret_config by config_clear. */
 MUST_CHECK bool config_load(const char *path, Config *ret_config, Error *err);
+void config_clear(Config *config);
 
 #endif

@@ -11,7 +11,6 @@
 
 #include "base/file.h"
 #include "crypto/aead.h"
-#include "vmm/feature_cache.h"
 
 enum { PING_SECONDS = 2, EXPIRY_SECONDS = 3600, MEASURE_MS = 20, MEASURE_BYTES = 256 * 1024 };
 
@@ -251,8 +250,7 @@ void engine_free(Engine *engine)
 		event_free(engine->expiry);
 	store_close(engine->store);
 	cleanup_fd(&engine->listen_fd);
-	boot_files_free(engine->config.resources.boot_files);
-	feature_cache_free(engine->config.resources.feature_cache);
+	config_clear(&engine->config);
 	if (engine->base)
 		event_base_free(engine->base);
 	free(engine);

@@ -3,16 +3,19 @@
  * The engine: one context that owns the store, the children, the VMs, the connections and the
  * migrations, on one event loop. It sees decoded messages only. Files of this layer:
  *
- *	config.c       the configuration file
+ *	config*.c      the configuration file
  *	children.c     gate and notaries: start, anchors, restart
  *	connections.c  control connections: hello, routing to migrations
  *	jobs.c         one migration's timers, mover, sockets
  *	ports.c        the table through which a migration acts
  *	hypervisor.c   its part about the hypervisor
  *	vms.c          VMs of this host
+ *	quota.c        what it gives at most
  *	recovery.c     what was under way before a restart
  *	api.c          the local API: clients, lines, replies, events
  *	api_commands.c its commands
+ *	caller.c       who a client is, by the kernel
+ *	ledger.c       what persons decided, kept for good
  *	views.c        VMs and migrations as JSON
  */
 #ifndef SEALIFT_ENGINE_ENGINE_H
@@ -128,6 +131,11 @@ MUST_CHECK bool children_start(Engine *engine, Error *err);
 void children_stop(Engine *engine);
 /* Tells gate and verifier about a domain's roots and CRL. */
 MUST_CHECK bool children_trust(Engine *engine, const DomainRecord *domain, Error *err);
+/* The same for one that they may know otherwise; its open connections go on if the new roots and CRL
+ * vouch for them. */
+MUST_CHECK bool children_retrust(Engine *engine, const DomainRecord *domain, Error *err);
+/* Takes a domain from gate and verifier; its open connections are closed, and with them ends what is
+ * under way on them, as far as it may end: a migration that has committed stays. */
 void children_distrust(Engine *engine, const char *domain);
 /* Has the notary look at a CRL; taken if it is newer, answered to `api` unless NULL. */
 MUST_CHECK bool children_check_crl(Engine *engine, const char *domain, const void *crl, size_t size,
@@ -185,7 +193,11 @@ Vm *vm_add(Engine *engine, const VmRecord *record, Error *err);
 MUST_CHECK bool vm_save(Vm *vm, Error *err);
 void vm_forget(Vm *vm);
 void vm_new_instance(VmRecord *record);
-/* Begins; request is answered when it runs or fails. */
+/* Memory that the VMs with a process here may still take of what is free: each counts with its full
+ * size, whatever it has touched. Reservations whose booking the store holds are not among them. */
+uint64_t vms_growth_bytes(const Engine *engine);
+/* Begins; request is answered when it runs or fails. Kernel and initrd of a caller who is not root
+ * must lie in the boot directory. */
 MUST_CHECK bool vm_start_text(Engine *engine, const char *file, const char *text,
 			      ApiRequest *request, Error *err);
 MUST_CHECK bool vm_stop(Vm *vm, ApiRequest *request, Error *err);
@@ -205,6 +217,10 @@ void api_event(Engine *engine, const char *name, json_t *data);
 /* Marks the request's client as one that wants events. */
 void api_subscribe(ApiRequest *request);
 Engine *api_engine(const ApiRequest *request);
+/* The caller's, as of its connect. */
+uid_t api_uid(const ApiRequest *request);
+/* Whether the caller may have us open any file that it names. */
+bool api_may_name_files(const ApiRequest *request);
 json_t *api_arguments(const ApiRequest *request);
 
 /* --- api_commands.c --- */

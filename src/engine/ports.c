@@ -3,8 +3,10 @@
 #include <event2/event.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/engine.h"
+#include "engine/quota.h"
 
 const char *peer_domain(const char *spiffe_id, char domain[LIMIT_DOMAIN])
 {
@@ -246,25 +248,23 @@ static void port_set_tick(void *context, Migration *m, uint64_t ms)
 static bool port_check_manifest(void *context, Migration *m, const Manifest *manifest, Error *err)
 {
 	Engine *engine = context;
+	const Config *config = &engine->config;
+	long online = sysconf(_SC_NPROCESSORS_ONLN);
 	char domain[LIMIT_DOMAIN];
 	AUTO_RESOLVED_VM ResolvedVm resolved = RESOLVED_VM_INIT;
 
-	return resources_resolve(&engine->config.resources, manifest,
-				 peer_domain(migration_record(m)->peer_id, domain), NULL, &resolved, err);
+	peer_domain(migration_record(m)->peer_id, domain);
+	return quota_check_vcpus(manifest->cpus, config->max_vcpus, online > 0 ? (unsigned int)online : 1,
+				 err) &&
+	       quota_check_domain(engine->store, domain, config->per_domain, err) &&
+	       resources_resolve(&config->resources, manifest, domain, NULL, &resolved, err);
 }
 
-/* MemAvailable of /proc/meminfo, which counts what the kernel can free. */
 static uint64_t port_free_memory(void *context)
 {
-	AUTO_FILE FILE *file = fopen("/proc/meminfo", "re");
-	char line[128];
-	unsigned long long kib;
+	uint64_t available = quota_available_bytes(), growth = vms_growth_bytes(context);
 
-	(void)context;
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
-			return (uint64_t)kib << 10;
-	return 0;
+	return available > growth ? available - growth : 0;
 }
 
 static bool take_incoming(Engine *engine, Job *job, Error *err)

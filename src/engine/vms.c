@@ -5,6 +5,7 @@
 
 #include "crypto/random.h"
 #include "engine/engine.h"
+#include "engine/quota.h"
 #include "vmm/vm_file.h"
 
 enum { START_DEADLINE_MS = 120000 };
@@ -63,6 +64,29 @@ void vm_forget(Vm *vm)
 	vmm_free(vm->handle);
 	LIST_REMOVE(vm, link);
 	free(vm);
+}
+
+/* A reservation is counted by its booking until that is given back, and only then by its process. */
+static bool is_booked(const Vm *vm)
+{
+	const MigrationRecord *record = vm->job ? migration_record(vm->job->migration) : NULL;
+
+	return record && record->role == MIGRATION_DESTINATION && record->booked_bytes;
+}
+
+uint64_t vms_growth_bytes(const Engine *engine)
+{
+	uint64_t sum = 0;
+	const Vm *vm;
+
+	/* Huge pages are set aside already: what VMs have of them is not part of what is available. */
+	if (engine->config.resources.memory == MEMORY_HUGE_2M)
+		return 0;
+	LIST_FOREACH(vm, &engine->vms, link)
+		if (vm->handle && !is_booked(vm))
+			sum += quota_growth_bytes(vm->record.manifest.memory_bytes,
+						  quota_resident_bytes(vmm_pid(vm->handle)));
+	return sum;
 }
 
 /* Eight digits of the UUID for people, eight random ones so that no two lives share a directory. */
@@ -126,7 +150,7 @@ static void on_started(void *context, const Error *err)
 		api_return(TAKE_PTR(vm->starting), json_pack("{s:o}", "vm", view_vm(vm)));
 }
 
-static bool start(Vm *vm, const VmFile *file, Error *err)
+static bool start(Vm *vm, const VmFile *file, bool any_file, Error *err)
 {
 	AUTO_RESOLVED_VM ResolvedVm resolved = RESOLVED_VM_INIT;
 	const LocalBoot boot = { .kernel_path = file->kernel_path, .initrd_path = file->initrd_path };
@@ -135,16 +159,20 @@ static bool start(Vm *vm, const VmFile *file, Error *err)
 			   .vm = &resolved,
 			   .deadline_ms = START_DEADLINE_MS };
 
+	/* What was bounded is found by its digest, as for a VM that comes from a peer: a name that
+	 * means another file by now cannot be followed. */
 	if (!resources_resolve(begin.resources, &vm->record.manifest, NULL,
-			       file->kernel_path[0] ? &boot : NULL, &resolved, err))
+			       file->kernel_path[0] && any_file ? &boot : NULL, &resolved, err))
 		return false;
 	vm->handle = vmm_start(&vmm_driver_qemu, vm->engine->base, &begin, &vm_events, vm, on_started, vm,
 			       err);
 	return vm->handle;
 }
 
-static bool complete(Engine *engine, const char *path, const char *text, VmFile *file, Error *err)
+static bool complete(Engine *engine, const char *path, const char *text, bool any_file, VmFile *file,
+		     Error *err)
 {
+	const char *boot_directory = any_file ? NULL : engine->config.boot_directory;
 	char directory[LIMIT_PATH];
 	char *slash;
 
@@ -152,13 +180,14 @@ static bool complete(Engine *engine, const char *path, const char *text, VmFile 
 	slash = strrchr(directory, '/');
 	if (slash)
 		*slash = '\0';
-	return vm_file_parse(path, slash ? directory : ".", text, file, err) &&
+	return vm_file_parse_bounded(path, slash ? directory : ".", text, boot_directory, file, err) &&
 	       resources_complete(&engine->config.resources, &file->manifest, err) &&
 	       manifest_check(&file->manifest, err);
 }
 
 bool vm_start_text(Engine *engine, const char *path, const char *text, ApiRequest *request, Error *err)
 {
+	bool any_file = api_may_name_files(request);
 	AUTO_FREE VmFile *file = calloc(1, sizeof(*file));
 	VmRecord record, before = { 0 };
 	Vm *vm = NULL;
@@ -166,7 +195,7 @@ bool vm_start_text(Engine *engine, const char *path, const char *text, ApiReques
 
 	if (!file)
 		return error_set(err, ERROR_INTERNAL, "no memory for a VM");
-	if (!complete(engine, path, text, file, err) || !check_free(engine, &file->manifest, &vm, err))
+	if (!complete(engine, path, text, any_file, file, err) || !check_free(engine, &file->manifest, &vm, err))
 		return false;
 	memset(&record, 0, sizeof(record));
 	snprintf(record.name, sizeof(record.name), "%s", file->manifest.name);
@@ -185,7 +214,7 @@ bool vm_start_text(Engine *engine, const char *path, const char *text, ApiReques
 		vm = vm_add(engine, &record, err);
 	if (!vm)
 		return false;
-	if (!vm_save(vm, err) || !start(vm, file, err)) {
+	if (!vm_save(vm, err) || !start(vm, file, any_file, err)) {
 		Error ignored = ERROR_INIT;
 
 		/* An earlier life's row stays: it holds the epoch. */

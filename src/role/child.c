@@ -2,6 +2,7 @@
 #include "role/child.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
@@ -9,12 +10,18 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "role/messages.h"
 
+/* From the end of its link to its own end; more than that is no way to end. */
+enum { END_SECONDS = 2 };
+
 struct Child {
 	pid_t pid;
+	int pid_fd;	   /* -1 until its link has ended */
+	struct event *end; /* of the process, likewise */
 	char name[LIMIT_NAME]; /* the program's, without its folders */
 	IpcLink *link;
 	struct event *event;
@@ -65,56 +72,114 @@ static void collect_argv(const ChildSpec *spec, char *argv[CHILD_ARGS_MAX])
 	argv[used] = NULL;
 }
 
-static void report_gone(Child *child, const Error *cause)
+/* "was killed by signal 31 (bad system call)" */
+static void describe_end(int status, char *text, size_t size)
+{
+	const char *name;
+	char first;
+
+	if (!WIFSIGNALED(status)) {
+		snprintf(text, size, "ended with status %d", WEXITSTATUS(status));
+		return;
+	}
+	name = strsignal(WTERMSIG(status));
+	first = (char)tolower((unsigned char)name[0]);
+	snprintf(text, size, "was killed by signal %d (%c%s)", WTERMSIG(status), first, name + 1);
+}
+
+static void reap(Child *child, int *ret_status)
+{
+	while (waitpid(child->pid, ret_status, 0) < 0 && errno == EINTR)
+		;
+	child->pid = -1;
+}
+
+/* It broke a rule or does not end: we end it, and say why. */
+static void end_broken(Child *child, const Error *cause)
 {
 	int status = 0;
 	Error err = *cause;
 
 	event_del(child->event);
 	kill(child->pid, SIGKILL);
-	while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR)
-		;
-	child->pid = -1;
-	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
-		error_prefix(&err, "ended by signal %d", WTERMSIG(status));
-	else if (WIFEXITED(status) && WEXITSTATUS(status))
-		error_prefix(&err, "exit status %d", WEXITSTATUS(status));
+	reap(child, &status);
 	error_prefix(&err, "%s", child->name);
 	child->events.on_gone(child->context, child, &err);
+}
+
+static void on_end(evutil_socket_t fd, short what, void *context)
+{
+	Child *child = context;
+	char how[96];
+	int status = 0;
+	Error err = ERROR_INIT;
+
+	(void)fd;
+	if (what & EV_TIMEOUT) {
+		error_set(&err, ERROR_INTERNAL, "closed its link and did not end within %d s", END_SECONDS);
+		end_broken(child, &err);
+		return;
+	}
+	reap(child, &status);
+	describe_end(status, how, sizeof(how));
+	error_set(&err, ERROR_INTERNAL, "%s %s", child->name, how);
+	child->events.on_gone(child->context, child, &err);
+}
+
+/* The link ends a moment before the process does, and a signal now would hide how it ended. */
+static void await_end(Child *child)
+{
+	const struct timeval deadline = { .tv_sec = END_SECONDS };
+	Error err = ERROR_INIT;
+
+	event_del(child->event);
+	child->pid_fd = (int)syscall(SYS_pidfd_open, child->pid, 0);
+	if (child->pid_fd >= 0)
+		child->end = event_new(event_get_base(child->event), child->pid_fd, EV_READ, on_end, child);
+	if (child->end && !event_add(child->end, &deadline))
+		return;
+	error_set(&err, ERROR_INTERNAL, "is gone, and how it ended cannot be told");
+	end_broken(child, &err);
+}
+
+/* IPC_NOTHING too if a callback freed the child. */
+static IpcReceived take_messages(Child *child, Error *err)
+{
+	bool freed = false;
+	IpcReceived got = IPC_NOTHING;
+
+	child->freed = &freed;
+	/* A bound on how long one child may keep the loop. */
+	for (int i = 0; i < 16; i++) {
+		IpcMessage message;
+
+		got = ipc_receive(child->link, &message, err);
+		if (got != IPC_MESSAGE)
+			break;
+		child->events.on_message(child->context, child, &message);
+		if (freed) {
+			for (size_t f = 0; f < message.fds_count; f++)
+				cleanup_fd(&message.fds[f]);
+			return IPC_NOTHING;
+		}
+		ipc_message_clear(&message, child->link);
+	}
+	child->freed = NULL;
+	return got;
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *context)
 {
 	Child *child = context;
-	bool freed = false;
+	Error err = ERROR_INIT;
+	IpcReceived got = take_messages(child, &err);
 
 	(void)fd;
 	(void)what;
-	child->freed = &freed;
-	/* A bound on how long one child may keep the loop. */
-	for (int i = 0; i < 16; i++) {
-		IpcMessage message;
-		Error err = ERROR_INIT;
-		IpcReceived got = ipc_receive(child->link, &message, &err);
-
-		if (got == IPC_NOTHING)
-			break;
-		if (got == IPC_MESSAGE) {
-			child->events.on_message(child->context, child, &message);
-			if (freed) {
-				for (size_t f = 0; f < message.fds_count; f++)
-					cleanup_fd(&message.fds[f]);
-				return;
-			}
-			ipc_message_clear(&message, child->link);
-			continue;
-		}
-		if (got == IPC_CLOSED)
-			error_set(&err, ERROR_INTERNAL, "the process is gone");
-		report_gone(child, &err);
-		return;
-	}
-	child->freed = NULL;
+	if (got == IPC_CLOSED)
+		await_end(child);
+	else if (got == IPC_BROKEN)
+		end_broken(child, &err);
 }
 
 Child *child_new(struct event_base *base, const ChildSpec *spec, const ChildEvents *events,
@@ -136,6 +201,8 @@ Child *child_new(struct event_base *base, const ChildSpec *spec, const ChildEven
 	AUTO_FD int theirs = pair[1];
 
 	child = calloc(1, sizeof(*child));
+	if (child)
+		child->pid_fd = -1;
 	if (!child || fcntl(ours, F_SETFL, O_NONBLOCK)) {
 		free(child);
 		error_set(err, ERROR_INTERNAL, "no memory for a child");
@@ -173,11 +240,13 @@ void child_free(Child *child)
 		*child->freed = true;
 	if (child->event)
 		event_free(child->event);
+	if (child->end)
+		event_free(child->end);
+	cleanup_fd(&child->pid_fd);
 	ipc_link_free(child->link);
 	if (child->pid > 0) {
 		kill(child->pid, SIGKILL);
-		while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
-			;
+		reap(child, NULL);
 	}
 	free(child);
 }

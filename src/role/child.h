@@ -27,8 +27,9 @@ typedef struct Child Child;
 typedef struct ChildEvents {
 	/* A message that follows the rules; descriptors that are not taken are closed afterwards. */
 	void (*on_message)(void *context, Child *child, IpcMessage *message);
-	/* The child is gone or broke a rule (then it was killed); called once, never from child_send
-	 * or child_free. The owner then calls child_free. */
+	/* The child is gone, with the status or signal that ended it, or broke a rule (then it was
+	 * killed); called once, never from child_send or child_free. The owner then calls child_free.
+	 * Between the end of its link and this, child_send fails. */
 	void (*on_gone)(void *context, Child *child, const Error *cause);
 } ChildEvents;
 

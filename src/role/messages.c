@@ -163,6 +163,7 @@ const IpcRule gate_rules[] = {
 	{ GATE_SEND, &role_peer_schema, 0, 0, SERVING, IPC_KEEP, "send" },
 	{ GATE_EXPORT, &gate_context_schema, 0, 0, SERVING, IPC_KEEP, "export" },
 	{ GATE_CLOSE, NULL, 0, 0, SERVING, IPC_KEEP, "close" },
+	{ GATE_JUDGE, &role_forget_schema, 0, 0, IPC_ANY, IPC_KEEP, "judge" },
 	{ 0 },
 };
 

@@ -36,6 +36,7 @@ typedef enum RoleMessage {
 	GATE_SEND,	   /* PeerMessage, as RolePeer */
 	GATE_EXPORT,	   /* GateContext: asks for GATE_EXPORTED */
 	GATE_CLOSE,	   /* no payload */
+	GATE_JUDGE,	   /* RoleForget: end the domain's connections that its anchors do not vouch for */
 	/* gate to engine */
 	GATE_CONNECTED,	     /* GateIdentity: handshake done and peer verified; hello comes next */
 	GATE_RECEIVED,	     /* RolePeer */

@@ -8,14 +8,17 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/buffer.h"
 #include "base/file.h"
 #include "vmm/boot_files.h"
+#include "vmm/open_beneath.h"
 
 typedef struct Parse {
 	const char *name;
 	const char *directory;
+	const char *boot_directory; /* NULL: boot files may lie anywhere */
 	VmFile *file;
 } Parse;
 
@@ -201,17 +204,66 @@ static bool take_path(Parse *parse, const config_setting_t *setting, char *ret_p
 	return true;
 }
 
+/* The name of a file that lies in the directory itself; NULL if the path leads elsewhere. */
+static const char *name_in(const char *directory, const char *path)
+{
+	size_t length = strlen(directory);
+	const char *name;
+
+	while (length > 1 && directory[length - 1] == '/')
+		length--;
+	if (strncmp(path, directory, length) || path[length] != '/')
+		return NULL;
+	name = path + length + strspn(path + length, "/");
+	return *name && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..") ? name : NULL;
+}
+
+static bool open_bounded(const Parse *parse, const char *path, int *ret_fd, Error *err)
+{
+	const char *name = name_in(parse->boot_directory, path);
+	AUTO_FD int directory = -1;
+	AUTO_FD int fd = -1;
+	struct stat status;
+
+	if (!name)
+		return error_set(err, ERROR_DENIED, "only root may name files outside %s",
+				 parse->boot_directory);
+	directory = open(parse->boot_directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (directory < 0)
+		return error_set_errno(err, ERROR_CONFIG, errno, "cannot open %s",
+				       parse->boot_directory);
+	/* Opening a device would already be an act. */
+	if (!fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) && !S_ISREG(status.st_mode))
+		return error_set(err, ERROR_DENIED, "not a regular file");
+	if (!open_beneath(directory, name, O_RDONLY, &fd, err))
+		return false;
+	if (fstat(fd, &status) || !S_ISREG(status.st_mode))
+		return error_set(err, ERROR_DENIED, "not a regular file");
+	*ret_fd = TAKE_FD(fd);
+	return true;
+}
+
+static bool open_boot_file(const Parse *parse, const char *path, int *ret_fd, Error *err)
+{
+	if (parse->boot_directory)
+		return open_bounded(parse, path, ret_fd, err);
+	*ret_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	return *ret_fd >= 0 || error_set_errno(err, ERROR_CONFIG, errno, "cannot open");
+}
+
 static bool take_digest(Parse *parse, const config_setting_t *setting, const char *path,
 			uint8_t ret_sha256[DIGEST_SHA256_BYTES], Error *err)
 {
-	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	AUTO_FD int fd = -1;
 	Error problem = ERROR_INIT;
 
-	if (fd < 0)
-		error_set_errno(&problem, ERROR_CONFIG, errno, "cannot open");
-	else if (boot_file_digest(fd, ret_sha256, &problem))
+	if (open_boot_file(parse, path, &fd, &problem) &&
+	    boot_file_digest(fd, ret_sha256, &problem))
 		return true;
-	return wrong(parse, setting, err, "is \"%s\": %s", path, problem.text);
+	wrong(parse, setting, err, "is \"%s\": %s", path, problem.text);
+	if (problem.category == ERROR_DENIED)
+		err->category = ERROR_DENIED;
+	return false;
 }
 
 static bool take_kernel(Parse *parse, const config_setting_t *setting, Error *err)
@@ -474,9 +526,18 @@ static bool refuse_includes(const char *name, const char *text, Error *err)
 bool vm_file_parse(const char *name, const char *directory, const char *text, VmFile *ret_file,
 		   Error *err)
 {
+	return vm_file_parse_bounded(name, directory, text, NULL, ret_file, err);
+}
+
+bool vm_file_parse_bounded(const char *name, const char *directory, const char *text,
+			   const char *boot_directory, VmFile *ret_file, Error *err)
+{
 	CLEANUP(config_destroy) config_t config;
 	VmFile file = { .manifest.cpus = 1, .manifest.populate = POPULATE_FULL };
-	Parse parse = { .name = name, .directory = directory, .file = &file };
+	Parse parse = { .name = name,
+			.directory = directory,
+			.boot_directory = boot_directory,
+			.file = &file };
 
 	config_init(&config);
 	if (!refuse_includes(name, text, err))

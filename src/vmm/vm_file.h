@@ -46,6 +46,12 @@ MUST_CHECK bool vm_file_load(const char *path, VmFile *ret_file, Error *err);
 MUST_CHECK bool vm_file_parse(const char *name, const char *directory, const char *text,
 			      VmFile *ret_file, Error *err);
 
+/* The same for a person who may not read every file that we may: kernel and initrd must lie in
+ * boot_directory itself and be regular files, no links (openat2(2)); what lies elsewhere is refused
+ * before anything is opened, and whether it is there is not said. NULL: anywhere. */
+MUST_CHECK bool vm_file_parse_bounded(const char *name, const char *directory, const char *text,
+				      const char *boot_directory, VmFile *ret_file, Error *err);
+
 /* "512M", "2G", "1048576K": bytes, with one suffix K, M, G or T (powers of 1024). */
 MUST_CHECK bool vm_file_parse_size(const char *text, uint64_t *ret_bytes);
 

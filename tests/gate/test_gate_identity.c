@@ -245,6 +245,53 @@ static void test_forgotten_domain(void **state)
 	world_free(world);
 }
 
+/* What a person does not trust any more ends now, also where it was open before. */
+static void test_distrusted_while_connected(void **state)
+{
+	World *world = world_new("3000");
+	RoleForget north = { .domain = "north.example" };
+	RawPeer goes, refused;
+
+	(void)state;
+	world_open_greeted(world, &goes, INBOUND);
+	role_send(&world->gate, ROLE_FORGET, 0, &role_forget_schema, &north);
+	role_send(&world->gate, GATE_JUDGE, 0, &role_forget_schema, &north);
+	role_expect_failure(&world->gate, GATE_CLOSED, INBOUND, ERROR_AUTH,
+			    "no root of the domain of " NORTH_A " is trusted here");
+	assert_true(raw_is_ended(&goes));
+	if (raw_open(&refused, &(RawOptions){ .pair = &world->host_a, .alpn = ALPN }, world->port))
+		assert_true(raw_is_ended(&refused));
+	raw_close(&goes);
+	raw_close(&refused);
+	world_free(world);
+}
+
+/* Another domain's end, and the same domain trusted anew, leave it alone. */
+static void test_judged_and_found_good(void **state)
+{
+	World *world = world_new("3000");
+	AUTO_BUFFER Buffer crl = fixture_crl(&world->north, 2, world->now_s, NULL);
+	RoleForget north = { .domain = "north.example" }, south = { .domain = "south.example" };
+	RawPeer stays;
+	IpcMessage message;
+
+	(void)state;
+	world_open_greeted(world, &stays, INBOUND);
+	role_send(&world->gate, ROLE_FORGET, 0, &role_forget_schema, &south);
+	role_send(&world->gate, GATE_JUDGE, 0, &role_forget_schema, &south);
+	role_send(&world->gate, ROLE_FORGET, 0, &role_forget_schema, &north);
+	role_send_anchor(&world->gate, "north.example", &world->north.root_pem);
+	role_send_crl(&world->gate, "north.example", &crl);
+	role_send(&world->gate, GATE_JUDGE, 0, &role_forget_schema, &north);
+	raw_send_frame(&stays, GOOD_PING);
+	role_expect(&world->gate, GATE_RECEIVED, &message);
+	assert_int_equal(message.subject, INBOUND);
+	ipc_message_clear(&message, world->gate.link);
+	raw_close(&stays);
+	role_expect_failure(&world->gate, GATE_CLOSED, INBOUND, ERROR_UNAVAILABLE, "closed");
+	world_free(world);
+}
+
 /* A domain whose CRL never came: fail closed. */
 static void test_no_crl(void **state)
 {
@@ -278,6 +325,8 @@ int main(void)
 		cmocka_unit_test(test_revoked_before),
 		cmocka_unit_test(test_revoked_while_connected),
 		cmocka_unit_test(test_forgotten_domain),
+		cmocka_unit_test(test_distrusted_while_connected),
+		cmocka_unit_test(test_judged_and_found_good),
 		cmocka_unit_test(test_no_crl),
 	};
 

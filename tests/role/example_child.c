@@ -73,6 +73,26 @@ static void inspect(IpcLink *link)
 	_exit(9);
 }
 
+static const struct {
+	const char *what;
+	int number;
+} deaths[] = {
+	{ "abort", SIGABRT },
+	{ "bad-call", SIGSYS },
+	{ "killed", SIGKILL },
+};
+
+/* The link ends, the process goes on until it is told to end. */
+static void end_late(IpcLink *link)
+{
+	char byte;
+
+	ipc_link_free(link);
+	if (write(ROLE_EXTRA_FD, "c", 1) != 1 || read(ROLE_EXTRA_FD, &byte, 1) != 1)
+		_exit(9);
+	_exit(5);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -84,8 +104,11 @@ int main(int argc, char **argv)
 	/* With the link still open, as a child ends that meets its own error. */
 	if (!strcmp(what, "exit"))
 		_exit(3);
-	if (!strcmp(what, "abort"))
-		raise(SIGABRT);
+	for (size_t i = 0; i < ARRAY_SIZE(deaths); i++)
+		if (!strcmp(what, deaths[i].what))
+			raise(deaths[i].number);
+	if (!strcmp(what, "late"))
+		end_late(TAKE_PTR(link));
 	if (!strcmp(what, "inspect"))
 		inspect(link);
 	if (!ipc_send(link, !strcmp(what, "wrong") ? MOVER_PROVEN : ROLE_READY, 5, NULL, NULL, NULL,

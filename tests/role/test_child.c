@@ -161,25 +161,84 @@ static void descriptors_may_come_in_any_order(void **state)
 	close(pair[1]);
 }
 
+/* What is said of a child that ends like this. */
+static void check_end(Fixture *f, const char *what, const char *said)
+{
+	start(f, what, NULL, 0);
+	run(f);
+	assert_int_equal(f->messages, 0);
+	assert_int_equal(f->gone, 1);
+	assert_int_equal(f->cause.category, ERROR_INTERNAL);
+	assert_string_equal(f->cause.text, said);
+}
+
 static void a_child_that_exits_is_told_with_its_status(void **state)
 {
-	Fixture *f = *state;
-
-	start(f, "exit", NULL, 0);
-	run(f);
-	assert_int_equal(f->gone, 1);
-	support_check_error(&f->cause, ERROR_INTERNAL, "example_child: exit status 3: ", __FILE__,
-			    __LINE__);
+	check_end(*state, "exit", "role_example_child ended with status 3");
 }
 
 static void a_child_that_dies_is_told_with_its_signal(void **state)
 {
-	Fixture *f = *state;
+	check_end(*state, "abort", "role_example_child was killed by signal 6 (aborted)");
+}
 
-	start(f, "abort", NULL, 0);
+static void a_child_that_broke_its_filter_is_told_so(void **state)
+{
+	check_end(*state, "bad-call", "role_example_child was killed by signal 31 (bad system call)");
+}
+
+/* By somebody else, as the kernel does when memory ends. */
+static void a_child_that_was_killed_is_told_so(void **state)
+{
+	check_end(*state, "killed", "role_example_child was killed by signal 9 (killed)");
+}
+
+static void on_late_child(evutil_socket_t fd, short what, void *context)
+{
+	bool *told = context;
+	char byte;
+
+	(void)what;
+	assert_int_equal(read(fd, &byte, 1), 1);
+	assert_int_equal(write(fd, "e", 1), 1);
+	*told = true;
+}
+
+/* Its link is gone before it is: the engine waits for its word instead of killing it. */
+static void a_child_that_ends_after_its_link_keeps_its_status(void **state)
+{
+	Fixture *f = *state;
+	struct event *late;
+	bool told = false;
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	late = event_new(f->base, pair[0], EV_READ, on_late_child, &told);
+	assert_non_null(late);
+	assert_int_equal(event_add(late, NULL), 0);
+	start(f, "late", &pair[1], 1);
+	run(f);
+	assert_true(told);
+	assert_string_equal(f->cause.text, "role_example_child ended with status 5");
+	event_free(late);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+/* But not for ever. */
+static void a_child_that_outlives_its_link_is_killed(void **state)
+{
+	Fixture *f = *state;
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	start(f, "late", &pair[1], 1);
 	run(f);
 	assert_int_equal(f->gone, 1);
-	assert_non_null(strstr(f->cause.text, "ended by signal 6"));
+	assert_string_equal(f->cause.text,
+			    "role_example_child: closed its link and did not end within 2 s");
+	close(pair[0]);
+	close(pair[1]);
 }
 
 static void a_child_that_breaks_a_rule_is_killed(void **state)
@@ -266,6 +325,10 @@ int main(int argc, char **argv)
 		CHILD_TEST(descriptors_may_come_in_any_order),
 		CHILD_TEST(a_child_that_exits_is_told_with_its_status),
 		CHILD_TEST(a_child_that_dies_is_told_with_its_signal),
+		CHILD_TEST(a_child_that_broke_its_filter_is_told_so),
+		CHILD_TEST(a_child_that_was_killed_is_told_so),
+		CHILD_TEST(a_child_that_ends_after_its_link_keeps_its_status),
+		CHILD_TEST(a_child_that_outlives_its_link_is_killed),
 		CHILD_TEST(a_child_that_breaks_a_rule_is_killed),
 		CHILD_TEST(a_child_that_hangs_ends_with_its_handle),
 		CHILD_TEST(a_callback_may_free_the_child),

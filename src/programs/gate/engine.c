@@ -49,6 +49,16 @@ static void on_forget(Gate *gate, uint64_t subject, void *payload)
 	(void)anchor_store_remove(gate->anchors, forget->domain);
 }
 
+/* A message of its own: when roots are replaced, a domain is forgotten for a moment too, and what
+ * runs under the new ones shall go on. */
+static void on_judge(Gate *gate, uint64_t subject, void *payload)
+{
+	const RoleForget *domain = payload;
+
+	(void)subject;
+	connection_verify_all(gate, domain->domain);
+}
+
 static void on_start(Gate *gate, uint64_t subject, void *payload)
 {
 	Error err = ERROR_INIT;
@@ -123,7 +133,7 @@ static Handler *handler_of(uint16_t type)
 		{ ROLE_FORGET, on_forget }, { ROLE_START, on_start },
 		{ GATE_DIAL, on_dial },	    { GATE_DIAL_CHANNEL, on_dial_channel },
 		{ GATE_SEND, on_send },	    { GATE_EXPORT, on_export },
-		{ GATE_CLOSE, on_close },
+		{ GATE_CLOSE, on_close },   { GATE_JUDGE, on_judge },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(handlers); i++)
