@@ -135,7 +135,14 @@ static _Noreturn void become_qemu(const QemuCommand *command, const QemuUser *us
 				  int log_fd)
 {
 	static const char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
-	char *environment[] = { (char *)(uintptr_t)path, NULL };
+	/*
+	 * QEMU's populating threads begin with a malloc. Each would make an arena of its own by
+	 * mmap(2), which waits until the thread that came first has populated its whole part:
+	 * populating holds the lock of the address space. With one arena they run side by side
+	 * (measured: 3 GiB of cold memory by two threads 3.4 s instead of 6.3 s).
+	 */
+	static const char arenas[] = "MALLOC_ARENA_MAX=1";
+	char *environment[] = { (char *)(uintptr_t)path, (char *)(uintptr_t)arenas, NULL };
 	sigset_t none;
 	char go;
 
