@@ -51,6 +51,8 @@ static void append_escaped(char *out, size_t size, const char *text)
 }
 
 static void set_text(Error *err, ErrorCategory category, const char *format, va_list args)
+	__attribute__((format(printf, 3, 0)));
+static void set_text(Error *err, ErrorCategory category, const char *format, va_list args)
 {
 	char raw[ERROR_TEXT_SIZE];
 

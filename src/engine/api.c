@@ -11,6 +11,7 @@
 
 #include "engine/caller.h"
 #include "engine/engine.h"
+#include "wire/json.h"
 
 enum { CLIENT_OUTPUT_MAX = 1 << 20, CLIENT_PENDING_MAX = 8 };
 
@@ -55,7 +56,7 @@ static void client_send(ApiClient *client, json_t *object)
 	char *line;
 
 	if (!client->closed) {
-		line = json_dumps(object, JSON_COMPACT | JSON_ENSURE_ASCII);
+		line = json_text_new(object, JSON_COMPACT | JSON_ENSURE_ASCII);
 		if (line) {
 			(void)bufferevent_write(client->socket, line, strlen(line));
 			(void)bufferevent_write(client->socket, "\n", 1);

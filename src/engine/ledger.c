@@ -9,6 +9,7 @@
 
 #include "base/buffer.h"
 #include "base/file.h"
+#include "wire/json.h"
 
 static char *line_of(const LedgerEntry *entry)
 {
@@ -26,7 +27,7 @@ static char *line_of(const LedgerEntry *entry)
 			   record->peer_id, "outcome", entry->refused ? "refused" : "begun");
 	if (object && entry->refused)
 		(void)json_object_set_new(object, "reason", json_string(entry->refused->text));
-	text = object ? json_dumps(object, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
+	text = object ? json_text_new(object, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
 	json_decref(object);
 	return text;
 }

@@ -192,7 +192,11 @@ IpcReceived ipc_receive(IpcLink *link, IpcMessage *ret_message, Error *err)
 		return IPC_NOTHING;
 	if (got < 0) {
 		link->broken = true;
-		return IPC_CLOSED;
+		/* That is an end too: the other side closed with bytes of ours unread. */
+		if (errno == ECONNRESET)
+			return IPC_CLOSED;
+		error_set_errno(err, ERROR_IO, errno, "cannot receive a message");
+		return IPC_BROKEN;
 	}
 	take_fds(&header, ret_message);
 	if (!got) {

@@ -56,7 +56,8 @@ MUST_CHECK bool ipc_send(IpcLink *link, uint16_t type, uint64_t subject, const S
 typedef enum IpcReceived { IPC_MESSAGE, IPC_NOTHING, IPC_CLOSED, IPC_BROKEN } IpcReceived;
 
 /* Receives one message and checks it against the rules. IPC_NOTHING: would block. IPC_CLOSED: the
- * other side closed. IPC_BROKEN: *err says which rule was broken; the link is dead from then on. */
+ * other side closed. IPC_BROKEN: *err says which rule was broken, or what the kernel
+ * said; the link is dead from then on. */
 MUST_CHECK IpcReceived ipc_receive(IpcLink *link, IpcMessage *ret_message, Error *err);
 /* Wipes the payload and closes descriptors that were not taken. */
 void ipc_message_clear(IpcMessage *message, IpcLink *link);

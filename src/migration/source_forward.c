@@ -9,10 +9,14 @@
 
 void source_start(Migration *m)
 {
-	Error err = ERROR_INIT;
+	Error err = ERROR_INIT, ignored = ERROR_INIT;
+	bool journalled = migration_journal_record(m, &err);
 
-	if (!migration_journal_record(m, &err) ||
-	    !m->ports->vm_changed(m->ports->context, m, VM_MIGRATING, &err)) {
+	if (!journalled || !m->ports->vm_changed(m->ports->context, m, VM_MIGRATING, &err)) {
+		/* What could not be written may still be believed in memory. */
+		if (journalled &&
+		    !m->ports->vm_changed(m->ports->context, m, VM_RUNNING, &ignored))
+			migration_log(m, true, "cannot record the VM's state: %s", ignored.text);
 		migration_note_error(m, &err);
 		migration_end(m, MIGRATION_FAILED);
 		return;

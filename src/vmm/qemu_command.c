@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "wire/json.h"
+
 enum {
 	PREALLOC_THREADS_MAX = 16,
 	/* Slots of the root bus. 0 is the host bridge, 1 the i440fx family's south bridge, 31 that
@@ -63,13 +65,24 @@ static bool put_format(Build *build, const char *option, const char *format, ...
 	va_start(args, format);
 	length = vasprintf(&text, format, args);
 	va_end(args);
-	return put(build, option) && (length >= 0 ? put_owned(build, text) : no_memory(build));
+	if (length < 0)
+		return no_memory(build);
+	return put(build, option) ? put_owned(build, text) : (free(text), false);
+}
+
+/* object with one member more; NULL, and nothing left, if it or value is NULL or memory is short. */
+static json_t *with(json_t *object, const char *name, json_t *value)
+{
+	if (!json_object_set_new(object, name, value))
+		return object;
+	json_decref(object);
+	return NULL;
 }
 
 /* Steals object. */
 static bool put_json(Build *build, const char *option, json_t *object)
 {
-	char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+	char *text = object ? json_text_new(object, JSON_COMPACT) : NULL;
 
 	json_decref(object);
 	if (!text)
@@ -133,16 +146,16 @@ static bool put_memory(Build *build)
 	json_t *object = json_pack("{s:s, s:s, s:I, s:b}", "qom-type", "memory-backend-ram", "id",
 				   "m0", "size", (json_int_t)m->memory_bytes, "dump", 0);
 
-	if (object && resources->memory == MEMORY_HUGE_2M) {
-		json_object_set_new(object, "qom-type", json_string("memory-backend-memfd"));
-		json_object_set_new(object, "hugetlb", json_true());
-		json_object_set_new(object, "hugetlbsize", json_integer(2 << 20));
-		json_object_set_new(object, "share", json_false());
+	if (resources->memory == MEMORY_HUGE_2M) {
+		object = with(object, "qom-type", json_string("memory-backend-memfd"));
+		object = with(object, "hugetlb", json_true());
+		object = with(object, "hugetlbsize", json_integer(2 << 20));
+		object = with(object, "share", json_false());
 	}
-	if (object && build->input->incoming && m->populate == POPULATE_FULL) {
-		json_object_set_new(object, "prealloc", json_true());
-		json_object_set_new(object, "prealloc-threads",
-				    json_integer(prealloc_threads(resources)));
+	if (build->input->incoming && m->populate == POPULATE_FULL) {
+		object = with(object, "prealloc", json_true());
+		object = with(object, "prealloc-threads",
+			      json_integer(prealloc_threads(resources)));
 	}
 	return put_json(build, "-object", object);
 }
@@ -184,8 +197,8 @@ static bool put_disk_backend(Build *build, size_t i)
 	format = json_pack("{s:s, s:s, s:s, s:b, s:s, s:{s:b}}", "driver", qcow2 ? "qcow2" : "raw",
 			   "node-name", node, "file", file_node, "read-only", disk->read_only,
 			   "discard", "unmap", "cache", "direct", resolved->direct);
-	if (format && qcow2)
-		json_object_set_new(format, "backing", json_null());
+	if (qcow2)
+		format = with(format, "backing", json_null());
 	return put_json(build, "-blockdev", format);
 }
 
@@ -201,8 +214,8 @@ static bool put_disk(Build *build, size_t i)
 	snprintf(address, sizeof(address), "0x%zx", SLOT_DISKS + i);
 	device = json_pack("{s:s, s:s, s:s, s:s, s:s}", "driver", "virtio-blk-pci", "id", node,
 			   "drive", node, "bus", build->bus, "addr", address);
-	if (device && boots_disk)
-		json_object_set_new(device, "bootindex", json_integer((json_int_t)i + 1));
+	if (boots_disk)
+		device = with(device, "bootindex", json_integer((json_int_t)i + 1));
 	return put_json(build, "-device", device);
 }
 
@@ -210,6 +223,7 @@ static json_t *user_netdev(const ResolvedNic *nic, const char *id)
 {
 	json_t *netdev = json_pack("{s:s, s:s}", "type", "user", "id", id);
 	json_t *forwards = json_array();
+	bool whole = true;
 
 	for (size_t i = 0; i < nic->forwards_count; i++) {
 		const ForwardResource *forward = &nic->forwards[i];
@@ -217,12 +231,12 @@ static json_t *user_netdev(const ResolvedNic *nic, const char *id)
 
 		snprintf(text, sizeof(text), "tcp:%s:%u-%s:%u", forward->host_address,
 			 forward->host_port, forward->guest_address, forward->guest_port);
-		json_array_append_new(forwards, json_pack("{s:s}", "str", text));
+		whole = !json_array_append_new(forwards, json_pack("{s:s}", "str", text)) && whole;
 	}
 	if (nic->subnet[0])
-		json_object_set_new(netdev, "net", json_string(nic->subnet));
-	json_object_set_new(netdev, "hostfwd", forwards);
-	return netdev;
+		netdev = with(netdev, "net", json_string(nic->subnet));
+	netdev = with(netdev, "hostfwd", forwards);
+	return whole ? netdev : (json_decref(netdev), NULL);
 }
 
 static json_t *tap_netdev(Build *build, size_t i, const char *id)

@@ -32,10 +32,14 @@ static json_t *capabilities(const VmmFeatures *features, unsigned int channels)
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
-		if (wanted[i].offered)
-			json_array_append_new(list,
-					      json_pack("{s:s, s:b}", "capability", wanted[i].name,
-							"state", wanted[i].wanted));
+		if (wanted[i].offered &&
+		    json_array_append_new(list, json_pack("{s:s, s:b}", "capability",
+							  wanted[i].name, "state",
+							  wanted[i].wanted))) {
+			/* Without one of them, QEMU would go on where it must wait for us. */
+			json_decref(list);
+			return NULL;
+		}
 	return json_pack("{s:o}", "capabilities", list);
 }
 
@@ -115,8 +119,11 @@ bool qemu_incoming_listen(VmmVm *head, const char *socket, unsigned int channels
 			   json_pack("{s:I}", "multifd-channels", multifd_channels(channels)));
 	arguments = json_pack("{s:s}", "uri", uri);
 	/* So that a failed load can still be asked for its reason. */
-	if (vm->features.exit_on_error)
-		json_object_set_new(arguments, "exit-on-error", json_false());
+	if (vm->features.exit_on_error &&
+	    json_object_set_new(arguments, "exit-on-error", json_false())) {
+		json_decref(arguments);
+		arguments = NULL;
+	}
 	qemu_operation_add(operation, "migrate-incoming", arguments);
 	return qemu_operation_begin(operation, err);
 }

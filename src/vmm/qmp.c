@@ -12,6 +12,7 @@
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "vmm/unix_socket.h"
+#include "wire/json.h"
 
 enum {
 	COMMAND_NAME_BYTES = 48,
@@ -276,7 +277,7 @@ static void on_writable(evutil_socket_t fd, short what, void *context)
 
 static bool enqueue(QmpClient *client, const json_t *command, int fd, Error *err)
 {
-	AUTO_FREE char *text = json_dumps(command, JSON_COMPACT);
+	AUTO_FREE char *text = json_text_new(command, JSON_COMPACT);
 	AUTO_FD int copy = -1;
 	size_t size = text ? strlen(text) : 0;
 	Outgoing *outgoing;

@@ -2,7 +2,6 @@
 #include "wire/json.h"
 
 #include <assert.h>
-#include <jansson.h>
 #include <string.h>
 
 #include "base/bounds.h"
@@ -83,7 +82,7 @@ static json_t *encode_field(const Field *field, const uint8_t *base, Error *err)
 	case FIELD_VARIANT:
 		break;
 	}
-	assert(!"this kind of field has no JSON form");
+	assert(0 && "this kind of field has no JSON form");
 	return NULL;
 }
 
@@ -105,11 +104,34 @@ static json_t *encode_object(const Schema *schema, const uint8_t *base, Error *e
 	return TAKE_PTR(object);
 }
 
+/* Jansson 2.14 goes on after a name that its callback refused, so a refusal is kept here. */
+typedef struct Sink {
+	Buffer *buffer;
+	Error refusal;
+} Sink;
+
 static int append_text(const char *text, size_t size, void *context)
 {
-	Error ignored = ERROR_INIT;
+	Sink *sink = context;
 
-	return buffer_put(context, text, size, &ignored) ? 0 : -1;
+	if (sink->refusal.category)
+		return -1;
+	return buffer_put(sink->buffer, text, size, &sink->refusal) ? 0 : -1;
+}
+
+static bool dump(const json_t *root, const char *name, Buffer *buffer, Error *err)
+{
+	Sink sink = { .buffer = buffer, .refusal = ERROR_INIT };
+	size_t used = buffer->used;
+	int code = json_dump_callback(root, append_text, &sink, JSON_COMPACT | JSON_PRESERVE_ORDER);
+
+	if (!code && !sink.refusal.category)
+		return true;
+	buffer->used = used;
+	if (sink.refusal.category == ERROR_LIMIT)
+		return error_set(err, ERROR_LIMIT, "%s is longer than %zu bytes", name,
+				 buffer->max_bytes);
+	return error_set(err, ERROR_INTERNAL, "no memory for JSON");
 }
 
 static bool encode(const Schema *schema, const char *tag, const char *word, const void *object,
@@ -123,10 +145,7 @@ static bool encode(const Schema *schema, const char *tag, const char *word, cons
 		return error_set(err, ERROR_INTERNAL, "no memory for JSON");
 	if (!encode_members(schema, object, root, err))
 		return false;
-	if (json_dump_callback(root, append_text, buffer, JSON_COMPACT | JSON_PRESERVE_ORDER))
-		return error_set(err, ERROR_LIMIT, "%s is longer than %zu bytes", schema->name,
-				 buffer->max_bytes);
-	return true;
+	return dump(root, schema->name, buffer, err);
 }
 
 bool json_encode(const JsonFamily *family, unsigned int kind, const void *object, Buffer *buffer,
@@ -335,4 +354,30 @@ bool json_decode_plain(const Schema *schema, const void *data, size_t size, void
 	return (decode_object(schema, root, NULL, ret_object, err) &&
 		schema_check(schema, ret_object, err)) ||
 	       error_prefix(err, "%s", schema->name);
+}
+
+static void *allocate_or_abort(size_t size)
+{
+	void *memory = malloc(size);
+
+	if (!memory)
+		abort();
+	return memory;
+}
+
+void json_end_without_memory(void)
+{
+	json_set_alloc_funcs(allocate_or_abort, free);
+}
+
+char *json_text_new(const json_t *value, size_t flags)
+{
+	/* Into memory that is there already, no part can get lost. */
+	size_t size = json_dumpb(value, NULL, 0, flags);
+	AUTO_FREE char *text = size ? malloc(size + 1) : NULL;
+
+	if (!text || json_dumpb(value, text, size, flags) != size)
+		return NULL;
+	text[size] = '\0';
+	return TAKE_PTR(text);
 }

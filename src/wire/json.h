@@ -8,6 +8,8 @@
 #ifndef SEALIFT_WIRE_JSON_H
 #define SEALIFT_WIRE_JSON_H
 
+#include <jansson.h>
+
 #include "base/buffer.h"
 #include "base/schema.h"
 
@@ -32,5 +34,15 @@ MUST_CHECK bool json_encode_plain(const Schema *schema, const void *object, Buff
 				  Error *err);
 MUST_CHECK bool json_decode_plain(const Schema *schema, const void *data, size_t size,
 				  void *ret_object, Error *err);
+
+/* From now on a lack of memory inside Jansson ends the process. Jansson 2.14 reads past the end of a
+ * buffer that could not grow, and what it parses may come from strangers. Called once, first thing in
+ * main(), by each program that parses JSON. */
+void json_end_without_memory(void);
+
+/* The text of any value, with the flags of json_dumps, owned by the caller; NULL without memory. In
+ * the place of json_dumps, which in Jansson 2.14 leaves out a name that it has no memory for and
+ * says that all is well. */
+char *json_text_new(const json_t *value, size_t flags);
 
 #endif

@@ -284,6 +284,23 @@ static void what_breaks_its_schema_is_not_encoded(void **state)
 		     "thing: colour is 1", &err);
 }
 
+/* Whatever part of the text it is that does not fit. */
+static void half_a_text_is_never_called_whole(void **state)
+{
+	Thing thing;
+	Error err = ERROR_INIT;
+
+	(void)state;
+	assert_works(decode(good, strlen(good), &thing, &err), &err);
+	for (size_t room = 0; room < strlen(good); room++) {
+		AUTO_BUFFER Buffer text = BUFFER_INIT(room);
+
+		assert_fails(json_encode(&family, 0, &thing, &text, &err), ERROR_LIMIT,
+			     "thing is longer than", &err);
+		assert_int_equal(text.used, 0);
+	}
+}
+
 static void judge(void *context, Mutation mutation, const uint8_t *data, size_t size)
 {
 	Thing thing;
@@ -316,6 +333,7 @@ int main(void)
 		cmocka_unit_test(a_second_kind_has_its_own_schema),
 		cmocka_unit_test(plain_objects_have_no_tag),
 		cmocka_unit_test(what_breaks_its_schema_is_not_encoded),
+		cmocka_unit_test(half_a_text_is_never_called_whole),
 		cmocka_unit_test(mutations_are_refused_or_in_bounds),
 	};
 

@@ -10,6 +10,7 @@
 
 #include "base/bounds.h"
 #include "base/clock.h"
+#include "wire/json.h"
 
 enum { SEND_TIMEOUT_S = 10 };
 
@@ -107,7 +108,7 @@ bool api_send(Api *api, const char *command, json_t *arguments, uint64_t *ret_id
 	api->last_id++;
 	request = json_pack("{s:s, s:O, s:I}", "execute", command, "arguments", owned, "id",
 			    (json_int_t)api->last_id);
-	text = request ? json_dumps(request, JSON_COMPACT) : NULL;
+	text = request ? json_text_new(request, JSON_COMPACT) : NULL;
 	if (!text)
 		return error_set(err, ERROR_INTERNAL, "no memory for a request");
 	length = strlen(text);

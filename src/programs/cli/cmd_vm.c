@@ -9,6 +9,7 @@
 #include "programs/cli/api.h"
 #include "programs/cli/command.h"
 #include "programs/cli/text.h"
+#include "wire/json.h"
 
 /* The engine reads relative paths in the file as relative to it, so its absolute name is sent. */
 static bool put_vm_file(json_t *arguments, const char *path, Error *err)
@@ -132,7 +133,7 @@ bool cmd_vm_show(CliContext *context, const CliInput *input, Error *err)
 		print_member(json_object_get(body, "vm"), members[i]);
 	/* JSON's own escapes make it safe for a terminal. */
 	manifest =
-		json_dumps(json_object_get(body, "manifest"), JSON_INDENT(2) | JSON_ENSURE_ASCII);
+		json_text_new(json_object_get(body, "manifest"), JSON_INDENT(2) | JSON_ENSURE_ASCII);
 	if (manifest)
 		printf("manifest:\n%s\n", manifest);
 	return true;

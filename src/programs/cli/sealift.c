@@ -10,6 +10,7 @@
 #include "programs/cli/command.h"
 #include "programs/cli/help.h"
 #include "programs/cli/text.h"
+#include "wire/json.h"
 
 static const char default_socket[] = "/run/sealift/sealiftd.sock";
 
@@ -104,6 +105,7 @@ int main(int argc, char **argv)
 				       socket_path && *socket_path ? socket_path : default_socket };
 	Error err = ERROR_INIT;
 
+	json_end_without_memory();
 	if (!run(argc, argv, &context, &err))
 		return report_failure(&context, &err);
 	if (fflush(stdout) || ferror(stdout)) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "programs/cli/text.h"
+#include "wire/json.h"
 
 #include <errno.h>
 #include <string.h>
@@ -112,7 +113,7 @@ bool text_print_json(FILE *stream, const json_t *object, Error *err)
 {
 	/* 16 digits carry microseconds of this century without inventing more. */
 	AUTO_FREE char *text =
-		json_dumps(object, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(16));
+		json_text_new(object, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(16));
 
 	if (!text)
 		return error_set(err, ERROR_INTERNAL, "no memory for a line of JSON");

@@ -18,6 +18,7 @@
 #include "programs/gate/policy.h"
 #include "programs/gate/refusal.h"
 #include "programs/gate/tls.h"
+#include "wire/json.h"
 
 /* Descriptors as the engine passes them. */
 enum { LISTEN_FD = ROLE_EXTRA_FD, CHAIN_FD, KEY_FD };
@@ -157,6 +158,7 @@ int main(int argc, char **argv)
 	Options options;
 	Gate *gate;
 
+	json_end_without_memory();
 	if (!parse_options(argc, argv, &options, &err)) {
 		log_error(&log, "%s", err.text);
 		return error_exit_status(err.category);

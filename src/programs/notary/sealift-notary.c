@@ -10,6 +10,7 @@
 #include "crypto/prepare.h"
 #include "programs/notary/notary.h"
 #include "programs/notary/policy.h"
+#include "wire/json.h"
 
 /* Descriptors as the engine passes them to a signer. */
 enum { CHAIN_FD = ROLE_EXTRA_FD, KEY_FD };
@@ -165,6 +166,7 @@ int main(int argc, char **argv)
 	Notary *notary;
 	bool ok;
 
+	json_end_without_memory();
 	if (!parse_options(argc, argv, &options, &err)) {
 		log_error(&log, "%s", err.text);
 		return error_exit_status(err.category);

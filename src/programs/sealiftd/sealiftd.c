@@ -7,6 +7,7 @@
 #include "base/secret.h"
 #include "crypto/prepare.h"
 #include "engine/engine.h"
+#include "wire/json.h"
 
 #define DEFAULT_CONFIG SEALIFT_SYSCONFDIR "/sealift.conf"
 
@@ -46,6 +47,7 @@ int main(int argc, char **argv)
 	const char *config = DEFAULT_CONFIG;
 	int option;
 
+	json_end_without_memory();
 	while ((option = getopt_long(argc, argv, "c:hV", options, NULL)) != -1) {
 		switch (option) {
 		case 'c':
