@@ -5,13 +5,14 @@
 
 #include "base/file.h"
 #include "ipc/binary.h"
+#include "tests/fuzz/make_seeds.h"
 #include "tests/fuzz/role_schemas.h"
 #include "tests/wire/samples.h"
 #include "wire/keys.h"
 #include "wire/preamble.h"
 #include "wire/record.h"
 
-static void must(bool ok, const Error *err)
+void seeds_must(bool ok, const Error *err)
 {
 	if (ok)
 		return;
@@ -19,16 +20,16 @@ static void must(bool ok, const Error *err)
 	exit(1);
 }
 
-static void write_seed(const char *root, const char *target, const char *name, const void *data,
-		       size_t size)
+void seeds_write(const char *root, const char *target, const char *name, const void *data,
+		 size_t size)
 {
 	char path[512];
 	Error err = ERROR_INIT;
 
 	snprintf(path, sizeof(path), "%s/%s", root, target);
-	must(file_make_directories(path, 0755, &err), &err);
+	seeds_must(file_make_directories(path, 0755, &err), &err);
 	snprintf(path, sizeof(path), "%s/%s/%s", root, target, name);
-	must(file_replace(path, data, size, 0644, &err), &err);
+	seeds_must(file_replace(path, data, size, 0644, &err), &err);
 }
 
 /* --- json --- */
@@ -44,19 +45,19 @@ static void write_json(const char *root)
 		char name[64];
 
 		sample_peer((PeerKind)kind, &message);
-		must(peer_encode_frame(&message, &frame, &err), &err);
+		seeds_must(peer_encode_frame(&message, &frame, &err), &err);
 		snprintf(name, sizeof(name), "peer-%s", peer_words[kind]);
-		write_seed(root, "json", name, frame.data + PEER_FRAME_HEADER,
-			   frame.used - PEER_FRAME_HEADER);
+		seeds_write(root, "json", name, frame.data + PEER_FRAME_HEADER,
+			    frame.used - PEER_FRAME_HEADER);
 	}
 	for (int kind = 0; kind < STATEMENT_KIND_COUNT; kind++) {
 		AUTO_BUFFER Buffer json = BUFFER_INIT(LIMIT_STATEMENT_JSON);
 		char name[64];
 
 		sample_statement((StatementKind)kind, &statement);
-		must(statement_encode_json(&statement, &json, &err), &err);
+		seeds_must(statement_encode_json(&statement, &json, &err), &err);
 		snprintf(name, sizeof(name), "statement-%s", statement_words[kind]);
-		write_seed(root, "json", name, json.data, json.used);
+		seeds_write(root, "json", name, json.data, json.used);
 	}
 }
 
@@ -135,13 +136,13 @@ static void write_binary(const char *root)
 			char name[64];
 			Error err = ERROR_INIT;
 
-			must(object, &err);
+			seeds_must(object, &err);
 			fill(schemas[i], object, variant);
-			must(buffer_put_u8(&bytes, (uint8_t)i, &err) &&
-				     binary_encode(schemas[i], object, &bytes, &err),
-			     &err);
+			seeds_must(buffer_put_u8(&bytes, (uint8_t)i, &err) &&
+					   binary_encode(schemas[i], object, &bytes, &err),
+				   &err);
 			snprintf(name, sizeof(name), "%s-%u", schemas[i]->name, variant);
-			write_seed(root, "binary", name, bytes.data, bytes.used);
+			seeds_write(root, "binary", name, bytes.data, bytes.used);
 		}
 }
 
@@ -156,9 +157,9 @@ static void write_preamble(const char *root)
 	uint8_t bytes[PREAMBLE_SIZE];
 
 	preamble_encode(&preamble, bytes);
-	write_seed(root, "preamble", "preamble", bytes, PREAMBLE_SIZE);
+	seeds_write(root, "preamble", "preamble", bytes, PREAMBLE_SIZE);
 	preamble_reply_encode(&reply, bytes);
-	write_seed(root, "preamble", "reply", bytes, PREAMBLE_REPLY_SIZE);
+	seeds_write(root, "preamble", "reply", bytes, PREAMBLE_REPLY_SIZE);
 }
 
 /* Inner bytes, which fuzz_record seals: ping, data, update, padded data, end of 5 bytes. */
@@ -210,49 +211,21 @@ static void write_record(const char *root)
 		record_sealer_new(aead_provider_by_name("openssl"),
 				  secret_new_from(fixed, sizeof(fixed), &err), &options, &err);
 
-	must(sealer, &err);
-	must(buffer_put_u8(&wire, 0, &err), &err);
-	must(record_seal_ping(sealer, buffer, &size, &err) && buffer_put(&wire, buffer, size, &err),
-	     &err);
+	seeds_must(sealer, &err);
+	seeds_must(buffer_put_u8(&wire, 0, &err), &err);
+	seeds_must(record_seal_ping(sealer, buffer, &size, &err) &&
+			   buffer_put(&wire, buffer, size, &err),
+		   &err);
 	memcpy(buffer + RECORD_HEADER_SIZE, "hello", 5);
-	must(record_seal_data(sealer, buffer, 5, &size, &err) &&
-		     buffer_put(&wire, buffer, size, &err),
-	     &err);
-	must(record_seal_end(sealer, buffer, &size, &err) && buffer_put(&wire, buffer, size, &err),
-	     &err);
-	write_seed(root, "record", "wire", wire.data, wire.used);
-	write_seed(root, "record", "inner", record_inner, sizeof(record_inner));
+	seeds_must(record_seal_data(sealer, buffer, 5, &size, &err) &&
+			   buffer_put(&wire, buffer, size, &err),
+		   &err);
+	seeds_must(record_seal_end(sealer, buffer, &size, &err) &&
+			   buffer_put(&wire, buffer, size, &err),
+		   &err);
+	seeds_write(root, "record", "wire", wire.data, wire.used);
+	seeds_write(root, "record", "inner", record_inner, sizeof(record_inner));
 }
-
-/* --- text --- */
-
-typedef struct TextSeed {
-	const char *target, *name, *text;
-} TextSeed;
-
-#define GREETING                                                                                    \
-	"{\"QMP\":{\"version\":{\"qemu\":{\"micro\":2,\"minor\":0,\"major\":10},\"package\":\"\"}," \
-	"\"capabilities\":[\"oob\"]}}\r\n"
-#define DONE(id) "{\"return\":{},\"id\":" id "}\r\n"
-
-static const TextSeed text_seeds[] = {
-	{ "qmp", "ready", GREETING DONE("1") },
-	{ "qmp", "event",
-	  GREETING DONE("1") "{\"timestamp\":{\"seconds\":1700000000,\"microseconds\":5},"
-			     "\"event\":\"STOP\"}\r\n"
-			     "{\"event\":\"MIGRATION\",\"data\":{\"status\":\"active\"}}\r\n" },
-	{ "qmp", "replies",
-	  GREETING DONE(
-		  "1") "{\"return\":{\"status\":\"running\",\"running\":true},\"id\":2}\r\n"
-		       "{\"id\":3,\"error\":{\"class\":\"GenericError\",\"desc\":\"no\"}}\r\n" },
-	{ "qmp", "half", GREETING "{\"return\":" },
-	{ "vm_file", "good",
-	  "name=\"vm1\";uuid=\"6f1c0f3e-2f0b-4f4e-9d58-1f0f8a1b2c3d\";machine=\"pc-q35-10.0\";\n"
-	  "cpu=\"max\";cpus=2;memory=\"512M\";display=\"none\";populate=\"full\";mode=\"required\";\n"
-	  "disks=({pool=\"shared\";volume=\"vm1.raw\";format=\"raw\";read_only=false;});\n"
-	  "nics=({network=\"lan\";mac=\"52:54:00:00:00:01\";});labels=[\"test\"];\n" },
-	{ "vm_file", "bad", "name = \"vm1\";\nmemory = \"12X\";\n@include \"x\"\n" },
-};
 
 int main(int argc, char **argv)
 {
@@ -264,8 +237,9 @@ int main(int argc, char **argv)
 	write_binary(argv[1]);
 	write_preamble(argv[1]);
 	write_record(argv[1]);
-	for (size_t i = 0; i < ARRAY_SIZE(text_seeds); i++)
-		write_seed(argv[1], text_seeds[i].target, text_seeds[i].name, text_seeds[i].text,
-			   strlen(text_seeds[i].text));
+	seeds_write_crypto(argv[1]);
+	seeds_write_text(argv[1]);
+	seeds_write_channels(argv[1]);
+	seeds_write_main_channel(argv[1]);
 	return 0;
 }

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "qemustream/compare_dump.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "qemustream/known_layout.h"
+
+typedef struct Pair {
+	uint32_t node, node_end;
+	uint32_t table_first, table, table_end;
+	uint32_t version; /* of the table, as it was sent */
+} Pair;
+
+typedef struct Cover {
+	const VmDescription *description;
+	const VmDevice *device;
+	const DumpVmstate *dump;
+	uint32_t max_bytes;
+	Pair pairs[VMDESC_DEPTH_MAX + 1];
+	size_t depth;
+	Error *err;
+} Cover;
+
+static bool refuse(const Cover *cover, const VmNode *node, const char *what,
+		   unsigned long long incoming, unsigned long long local)
+{
+	return error_set(cover->err, ERROR_PEER,
+			 "device %.80s, %.80s: %s (incoming %llu, local %llu)", cover->device->name,
+			 node->name, what, incoming, local);
+}
+
+/* A description numbers names that a table has more than once: "config[1]". */
+static bool is_name_of(const char *name, const char *in_table)
+{
+	const size_t length = strlen(in_table);
+
+	if (strncmp(name, in_table, length))
+		return false;
+	if (!name[length])
+		return true;
+	return name[length] == '[' && name[length + 1] != ']' &&
+	       name[length + 1 + strspn(name + length + 1, "0123456789")] == ']' &&
+	       !name[length + 2 + strspn(name + length + 1, "0123456789")];
+}
+
+static bool enter(Cover *cover, const VmNode *node, const DumpNode *table)
+{
+	const uint32_t first = (uint32_t)(table - cover->dump->nodes) + 1;
+
+	if (strcmp(node->vmsd_name, table->vmsd_name))
+		return refuse(cover, node, "another table inside", node->version, table->version);
+	if (node->version > table->version || node->version < table->minimum_version)
+		return refuse(cover, node, "a version that we do not load", node->version,
+			      table->version);
+	assert(cover->depth < VMDESC_DEPTH_MAX);
+	cover->pairs[++cover->depth] =
+		(Pair){ .node = (uint32_t)(node - cover->description->nodes) + 1,
+			.node_end = node->end,
+			.table_first = first,
+			.table = first,
+			.table_end = table->end,
+			.version = node->version };
+	return true;
+}
+
+static bool check_field(Cover *cover, const VmNode *node, const DumpNode *field)
+{
+	const uint32_t type_size = known_type_size(node->type);
+
+	if ((node->kind == VM_STRUCT) != (field->kind == DUMP_STRUCT) &&
+	    strcmp(node->type, "nullptr"))
+		return refuse(cover, node, "a struct on one side only", node->kind, field->kind);
+	if (node->kind == VM_LEAF && type_size && node->size_bytes != type_size)
+		return refuse(cover, node, "not the size of its type", node->size_bytes, type_size);
+	if (field->count > 1 && node->index == VMDESC_NO_INDEX && node->count != field->count)
+		return refuse(cover, node, "another count", node->count, field->count);
+	if ((uint64_t)node->size_bytes * node->count > cover->max_bytes)
+		return refuse(cover, node, "longer than the bound",
+			      (unsigned long long)node->size_bytes * node->count, cover->max_bytes);
+	return node->kind == VM_LEAF || enter(cover, node, field);
+}
+
+/* Steps over fields of the table that may be missing, up to the one of this name (NULL: to the
+ * end of the fields). NULL with *err set if one may not. */
+static bool skip_to(Cover *cover, Pair *pair, const VmNode *node, const DumpNode **ret_field)
+{
+	const DumpNode *nodes = cover->dump->nodes;
+
+	*ret_field = NULL;
+	for (; pair->table < pair->table_end && nodes[pair->table].kind != DUMP_SUBSECTION;
+	     pair->table = nodes[pair->table].end) {
+		const DumpNode *field = &nodes[pair->table];
+
+		if (node && is_name_of(node->name, field->name)) {
+			*ret_field = field;
+			return true;
+		}
+		if (!field->is_conditional && field->field_version <= pair->version)
+			return error_set(cover->err, ERROR_PEER,
+					 "device %.80s: field %.80s is missing before %.80s",
+					 cover->device->name, field->name,
+					 node ? node->name : "the end");
+	}
+	return !node || error_set(cover->err, ERROR_PEER, "device %.80s: no table has field %.80s",
+				  cover->device->name, node->name);
+}
+
+/* Elements of an array that is told one by one share one field of the table. */
+static bool is_next_element(const Cover *cover, const VmNode *node)
+{
+	const VmNode *next = &cover->description->nodes[node->end];
+
+	return node->index != VMDESC_NO_INDEX && node->end < cover->pairs[cover->depth].node_end &&
+	       !strcmp(next->name, node->name) &&
+	       (next->index == VMDESC_NO_INDEX || next->index == node->index + 1);
+}
+
+static bool cover_field(Cover *cover, Pair *pair, const VmNode *node)
+{
+	const bool more = is_next_element(cover, node);
+	const DumpNode *field;
+
+	if (!skip_to(cover, pair, node, &field))
+		return false;
+	pair->node = node->end;
+	if (!more)
+		pair->table = field->end;
+	return check_field(cover, node, field);
+}
+
+static bool cover_subsection(Cover *cover, Pair *pair, const VmNode *node)
+{
+	const DumpNode *nodes = cover->dump->nodes;
+
+	pair->node = node->end;
+	for (uint32_t i = pair->table_first; i < pair->table_end; i = nodes[i].end)
+		if (nodes[i].kind == DUMP_SUBSECTION && !strcmp(nodes[i].name, node->name))
+			return enter(cover, node, &nodes[i]);
+	return refuse(cover, node, "a subsection that no table has", node->version, 0);
+}
+
+static bool covers(Cover *cover, const VmNode *subsection, const DumpNode *table)
+{
+	cover->depth = 0;
+	if (!enter(cover, subsection, table))
+		return false;
+	while (cover->depth) {
+		Pair *pair = &cover->pairs[cover->depth];
+		const VmNode *node =
+			pair->node < pair->node_end ? &cover->description->nodes[pair->node] : NULL;
+		const DumpNode *none;
+
+		if (node && node->kind != VM_SUBSECTION) {
+			if (!cover_field(cover, pair, node))
+				return false;
+		} else if (!skip_to(cover, pair, NULL, &none)) {
+			return false;
+		} else if (!node) {
+			cover->depth--;
+		} else if (!cover_subsection(cover, pair, node)) {
+			return false;
+		}
+	}
+	return true;
+}
+
+bool compare_dump_subsection(const VmDescription *description, const VmDevice *device,
+			     const VmNode *subsection, const DumpVmstate *dump, uint32_t max_bytes,
+			     Error *err)
+{
+	Cover cover = { .description = description,
+			.device = device,
+			.dump = dump,
+			.max_bytes = max_bytes,
+			.err = err };
+	const DumpType *type = NULL;
+	bool found = false;
+
+	while (dump && (type = dump_vmstate_find(dump, device->vmsd_name, type))) {
+		const DumpNode *table = dump_vmstate_subsection(dump, type, subsection->name);
+
+		found = found || table;
+		if (table && covers(&cover, subsection, table)) {
+			*err = ERROR_INIT;
+			return true;
+		}
+	}
+	return !found && error_set(err, ERROR_PEER,
+				   "device %.80s: subsection %.80s is known neither to the local "
+				   "description nor to the local tables",
+				   device->name, subsection->name);
+}
