@@ -329,7 +329,7 @@ bool config_load(const char *path, Config *ret_config, Error *err)
 	       finish(path, &file, ret_config, err);
 }
 
-void config_clear(Config *config)
+void config_release(Config *config)
 {
 	boot_files_free(config->resources.boot_files);
 	feature_cache_free(config->resources.feature_cache);

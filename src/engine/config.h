@@ -48,8 +48,8 @@ typedef struct Config {
 } Config;
 
 /* Reads the file. ERROR_CONFIG as FILE:LINE: SETTING: VALUE, BOUND. Unknown settings are refused.
- * In either case the caller releases what is in *ret_config by config_clear. */
+ * In either case the caller releases what is in *ret_config by config_release. */
 MUST_CHECK bool config_load(const char *path, Config *ret_config, Error *err);
-void config_clear(Config *config);
+void config_release(Config *config);
 
 #endif

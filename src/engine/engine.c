@@ -250,7 +250,7 @@ void engine_free(Engine *engine)
 		event_free(engine->expiry);
 	store_close(engine->store);
 	cleanup_fd(&engine->listen_fd);
-	config_clear(&engine->config);
+	config_release(&engine->config);
 	if (engine->base)
 		event_base_free(engine->base);
 	free(engine);

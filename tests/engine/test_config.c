@@ -54,7 +54,7 @@ static void check_bad(const Bad *cases, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		bool ok = load(cases[i].text, &err);
 
-		config_clear(&config);
+		config_release(&config);
 		if (ok)
 			fail_msg("accepted: %s", cases[i].text);
 		assert_string_equal(err.text, cases[i].said);
@@ -69,7 +69,7 @@ static void check_good(const char *const *texts, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		if (!load(texts[i], &err))
 			fail_msg("%s: %s", texts[i], err.text);
-		config_clear(&config);
+		config_release(&config);
 	}
 }
 
@@ -139,10 +139,10 @@ static void what_is_no_configuration_is_refused(void **state)
 	check_bad(cases, ARRAY_SIZE(cases));
 	assert_false(config_load("/nonexistent/x.conf", &config, &err));
 	assert_string_equal(err.text, "cannot open /nonexistent/x.conf: No such file or directory");
-	config_clear(&config);
+	config_release(&config);
 	assert_false(config_load("/etc", &config, &err));
 	assert_string_equal(err.text, "/etc is not a regular file");
-	config_clear(&config);
+	config_release(&config);
 }
 
 static void numbers_have_bounds(void **state)
@@ -278,11 +278,11 @@ static void addresses_are_numeric(void **state)
 	assert_works(load(KEYS "listen = \"[2001:db8::1]:65535\";", &err), &err);
 	assert_string_equal(config.listen_address, "2001:db8::1");
 	assert_int_equal(config.listen_port, 65535);
-	config_clear(&config);
+	config_release(&config);
 	assert_works(load(KEYS "listen = \"192.0.2.1:1\";", &err), &err);
 	assert_string_equal(config.listen_address, "192.0.2.1");
 	assert_int_equal(config.listen_port, 1);
-	config_clear(&config);
+	config_release(&config);
 }
 
 static void lists_and_groups_have_their_form(void **state)
@@ -389,13 +389,13 @@ static void users_are_numbers_or_users(void **state)
 	assert_string_equal(config.gate_user, "1:2");
 	assert_int_equal(config.resources.user.uid, 3);
 	assert_int_equal(config.resources.user.gid, 4);
-	config_clear(&config);
+	config_release(&config);
 	if (!root)
 		return;
 	snprintf(text, sizeof(text), KEYS "api_group = \"%s\";", root->gr_name);
 	assert_works(load(text, &err), &err);
 	assert_int_equal(config.api_gid, 0);
-	config_clear(&config);
+	config_release(&config);
 }
 
 static void an_aead_must_be_there(void **state)
@@ -425,11 +425,11 @@ static void an_aead_must_be_there(void **state)
 		}
 		assert_works(load(text, &err), &err);
 		assert_false(config.aead_measured);
-		config_clear(&config);
+		config_release(&config);
 	}
 	assert_works(load(KEYS "aead = \"auto\";", &err), &err);
 	assert_true(config.aead_measured);
-	config_clear(&config);
+	config_release(&config);
 }
 
 static void defaults_are_those_of_the_manual(void **state)
@@ -446,21 +446,21 @@ static void defaults_are_those_of_the_manual(void **state)
 	assert_int_equal(config.policy.lease_s, 30);
 	assert_int_equal(config.policy.max_channels, LIMIT_CHANNELS);
 	assert_int_equal(config.policy.reserve_bytes, 512 << 20);
-	config_clear(&config);
+	config_release(&config);
 	assert_works(
 		load(KEYS "max_channels = 1; transfer_seconds = 2; reserve_memory = \"1G\";", &err),
 		&err);
 	assert_int_equal(config.policy.max_channels, 1);
 	assert_int_equal(config.policy.transfer_ms, 2000);
 	assert_int_equal(config.policy.reserve_bytes, 1 << 30);
-	config_clear(&config);
+	config_release(&config);
 	assert_works(load(KEYS "reservations_per_peer = 8;", &err), &err);
 	assert_int_equal(config.per_domain, 16);
-	config_clear(&config);
+	config_release(&config);
 	assert_works(load(KEYS "reservations_per_peer = 8; reservations_per_domain = 3;", &err),
 		     &err);
 	assert_int_equal(config.per_domain, 3);
-	config_clear(&config);
+	config_release(&config);
 }
 
 int main(void)
