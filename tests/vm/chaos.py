@@ -107,6 +107,10 @@ class Chaos(vmcase.VmCase):
             self.drop_session()
             return "lost"
         self.assert_runs_only(destination if ended == "done" else source)
+        # A destination that was killed right after activation waits for the source's last word first.
+        for host in self.lab.hosts:
+            wait_for(f"ends at {host.name}", lambda h=host: all(
+                m["state"] not in ("active", "stuck") for m in h.migrations()), LONG)
         return {"done": "done", "stuck": "resolved"}.get(ended, "undone")
 
     def was_lost(self, source, destination, view, killed, side):
