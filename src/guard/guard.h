@@ -30,16 +30,19 @@ typedef enum GuardMode {
 
 typedef enum GuardSide {
 	GUARD_DESTINATION, /* judges main and multifd, direction to the destination */
-	GUARD_SOURCE,	   /* judges the return path on main; on other channels not one byte may come */
+	GUARD_SOURCE, /* judges the return path on main; on other channels not one byte may come */
 } GuardSide;
 
 /* What a host knows of the VM by itself, none of it from the peer's stream. Used at the
  * destination only; all of it is borrowed for the time of guard_new. */
 typedef struct GuardExpected {
 	char machine[LIMIT_NAME]; /* exact machine type: "pc-q35-10.0" */
-	unsigned int channels;	  /* all, main included; the others are multifd */
-	/* The whole stream of a QEMU of this host, started with the same devices and never run, made
-	 * with x-ignore-shared: its block list and its description are what may come. */
+	/* As QEMU's multifd channels name the VM (-uuid). Without it they must only agree. */
+	bool has_uuid;
+	uint8_t uuid[16];
+	unsigned int channels; /* all, main included; the others are multifd */
+	/* The whole stream of a QEMU of this host, started with the same devices and never run,
+	 * made with x-ignore-shared: its block list and its description are what may come. */
 	const uint8_t *twin;
 	size_t twin_size;
 	/* Of the same binary: JSON of -dump-vmstate, or the part of it that this machine's devices
@@ -67,9 +70,9 @@ enum {
 
 typedef struct Guard Guard;
 
-/* expected: NULL at the source. ERROR_INTERNAL if the twin's stream or the dump cannot be read: they
- * are this host's own. Owned by the caller. Draws jansson's seed and allocates what the rules need;
- * guard_take allocates for held device state only. */
+/* expected: NULL at the source. ERROR_INTERNAL if the twin's stream or the dump cannot be read:
+ * they are this host's own. Owned by the caller. Draws jansson's seed and allocates what the rules
+ * need; guard_take allocates for held device state only. */
 MUST_CHECK Guard *guard_new(const GuardOptions *options, const GuardExpected *expected, Error *err);
 void guard_free(Guard *guard);
 DEFINE_CLEANUP(Guard, guard, guard_free)

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Shows recorded channels to a guard, for test_guard_captures.py:
+ *
+ *	run_guard check MACHINE TWIN DUMP RETURN MAIN [MULTIFD...]
+ *		Each goes through without alarm and comes out the same, in windows of several
+ *		kinds. Prints the counters.
+ *	run_guard bad MACHINE TWIN DUMP RETURN MAIN [MULTIFD...]
+ *		Prints the first refusal; exit status 1 if there is none.
+ *	run_guard mutate-main|mutate-multifd MACHINE TWIN DUMP RETURN MAIN [MULTIFD...]
+ *		mutate.h
+ *
+ * RETURN: of main's connection; multifd's are empty.
+ */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/guard/run_guard.h"
+
+enum { ARG_MODE = 1, ARG_MACHINE, ARG_TWIN, ARG_DUMP, ARG_RETURN, ARG_MAIN };
+
+_Noreturn void die(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fprintf(stderr, "\n");
+	exit(1);
+}
+
+static void read_whole(const char *path, Buffer *buffer)
+{
+	AUTO_FILE FILE *file = fopen(path, "rb");
+	static uint8_t chunk[1 << 16];
+	Error err = ERROR_INIT;
+	size_t got;
+
+	if (!file)
+		die("%s: cannot open", path);
+	while ((got = fread(chunk, 1, sizeof(chunk), file)) > 0)
+		if (!buffer_put(buffer, chunk, got, &err))
+			die("%s: %s", path, err.text);
+}
+
+Guard *new_guard(const Files *files, GuardSide side)
+{
+	const GuardOptions options = { .side = side };
+	GuardExpected expected = { .channels = files->channels,
+				   .twin = files->twin.data,
+				   .twin_size = files->twin.used,
+				   .dump = files->dump.data,
+				   .dump_size = files->dump.used };
+	Error err = ERROR_INIT;
+	Guard *guard;
+
+	snprintf(expected.machine, sizeof(expected.machine), "%s", files->machine);
+	guard = guard_new(&options, side == GUARD_SOURCE ? NULL : &expected, &err);
+	if (!guard)
+		die("guard_new: %s", err.text);
+	return guard;
+}
+
+/* Judged bytes must be what the channel has from *done on. */
+typedef struct Compare {
+	const Buffer *channel;
+	size_t done;
+} Compare;
+
+static bool compare(void *context, const uint8_t *bytes, size_t size, Error *err)
+{
+	Compare *sink = context;
+
+	(void)err;
+	if (size > sink->channel->used - sink->done ||
+	    memcmp(bytes, sink->channel->data + sink->done, size) != 0)
+		die("the guard wrote something else at byte %zu", sink->done);
+	sink->done += size;
+	return true;
+}
+
+/* `piece` 0: all at once. */
+static size_t more_of(uint32_t *random, size_t piece)
+{
+	*random = *random * 1664525 + 1013904223;
+	return piece ? 1 + (*random >> 8) % piece : SIZE_MAX / 2;
+}
+
+bool feed(Guard *guard, unsigned int channel, const Buffer *bytes, size_t piece, size_t *ret_out,
+	  Error *err)
+{
+	Compare sink = { .channel = bytes };
+	const GuardSink out = { .write = compare, .context = &sink };
+	uint32_t random = (uint32_t)piece;
+	size_t at = 0, shown = 0, taken;
+	bool ok = true;
+
+	while (ok && shown < bytes->used) {
+		size_t more = more_of(&random, piece);
+
+		shown = more < bytes->used - shown ? shown + more : bytes->used;
+		taken = 0;
+		ok = guard_take(guard, channel, bytes->data + at, shown - at, &out, &taken, err);
+		at += taken;
+		if (ok && shown - at >= GUARD_WINDOW)
+			die("%zu bytes are left", shown - at);
+	}
+	ok = ok && guard_end(guard, channel, bytes->used - at, err);
+	*ret_out = sink.done;
+	if (ok && sink.done != bytes->used)
+		die("channel %u: %zu bytes came out, expected %zu", channel, sink.done,
+		    bytes->used);
+	return ok;
+}
+
+static bool run(const Files *files, size_t piece, GuardCounters *ret_counters, Error *err)
+{
+	AUTO_GUARD Guard *guard = new_guard(files, GUARD_DESTINATION);
+	AUTO_GUARD Guard *source = new_guard(files, GUARD_SOURCE);
+	size_t out;
+
+	for (unsigned int i = 0; i < files->channels; i++)
+		if (!feed(guard, i, &files->forward[i], piece, &out, err))
+			return false;
+	if (!feed(source, 0, &files->back, piece, &out, err))
+		return false;
+	guard_counters(guard, ret_counters);
+	return true;
+}
+
+static int check(const Files *files)
+{
+	static const size_t pieces[] = { 0, 100, 70001, 512 * 1024 };
+	GuardCounters counters;
+	Error err = ERROR_INIT;
+
+	for (size_t i = 0; i < ARRAY_SIZE(pieces); i++)
+		if (!run(files, pieces[i], &counters, &err))
+			die("%s", err.text);
+	printf("pages %" PRIu64 " zero_pages %" PRIu64 " device_bytes %" PRIu64
+	       " device_sections %" PRIu64 " judging_us %" PRIu64 "\n",
+	       counters.ram_pages, counters.ram_zero_pages, counters.device_bytes,
+	       counters.device_sections, counters.judging_us);
+	return 0;
+}
+
+static int bad(const Files *files)
+{
+	GuardCounters counters;
+	Error err = ERROR_INIT;
+
+	if (run(files, 0, &counters, &err))
+		return 1;
+	printf("%s\n", err.text);
+	return 0;
+}
+
+typedef struct Mode {
+	const char *name;
+	int (*run)(const Files *files);
+} Mode;
+
+static const Mode modes[] = {
+	{ "check", check },
+	{ "bad", bad },
+	{ "mutate-main", mutate_main },
+	{ "mutate-multifd", mutate_multifd },
+};
+
+int main(int argc, char **argv)
+{
+	static Files files = { .twin = BUFFER_INIT(FILE_MAX),
+			       .dump = BUFFER_INIT(FILE_MAX),
+			       .back = BUFFER_INIT(FILE_MAX) };
+
+	if (argc <= ARG_MAIN || argc - ARG_MAIN > LIMIT_CHANNELS)
+		die("which mode, of which files?");
+	files.machine = argv[ARG_MACHINE];
+	read_whole(argv[ARG_TWIN], &files.twin);
+	read_whole(argv[ARG_DUMP], &files.dump);
+	read_whole(argv[ARG_RETURN], &files.back);
+	for (int i = ARG_MAIN; i < argc; i++) {
+		files.forward[files.channels] = BUFFER_INIT(FILE_MAX);
+		read_whole(argv[i], &files.forward[files.channels++]);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(modes); i++)
+		if (!strcmp(argv[ARG_MODE], modes[i].name))
+			return modes[i].run(&files);
+	die("%s: no such mode", argv[ARG_MODE]);
+}
