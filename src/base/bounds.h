@@ -41,6 +41,8 @@ enum {
 	LIMIT_RECORD_PLAINTEXT = 512 * 1024, /* inner bytes with type and padding */
 	LIMIT_CHANNELS = 17,	/* main and up to 16 multifd */
 	LIMIT_CHANNELS_PENDING = 32,
+	LIMIT_TWIN = 16 << 20,	   /* the stream of a QEMU that never ran (vmm/twin.h) */
+	LIMIT_TWIN_DUMP = 8 << 20, /* what such a QEMU says of its devices' tables */
 
 	/* VMs */
 	LIMIT_DISKS = 8,

@@ -484,6 +484,10 @@ static bool do_doctor(Engine *engine, ApiRequest *request, json_t *arguments, Er
 	      config->policy.forbid_encryption ? "this domain FORBIDS encryption" :
 	      config->policy.allow_disabled    ? "mode disabled is ALLOWED on this host" :
 						 "required everywhere");
+	check(list, "guard", config->policy.guard == MOVER_GUARD_ENFORCE,
+	      config->policy.guard == MOVER_GUARD_ENFORCE ?
+		      "refuses streams that break its rules" :
+		      "ONLY WARNS of streams that break its rules");
 	if (!store_each(engine->store, STORE_DOMAINS, check_domain, list, err)) {
 		json_decref(list);
 		return false;

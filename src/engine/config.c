@@ -13,6 +13,7 @@
 #include "engine/config_read.h"
 #include "sandbox/sandbox.h"
 #include "vmm/feature_cache.h"
+#include "vmm/sealed_cache.h"
 
 enum { SECONDS_MAX = 86400, THREADS_MAX = 256 };
 
@@ -50,6 +51,19 @@ static bool set_memory(const char *path, const config_setting_t *setting, const 
 	if (!config_read_word(path, setting, words, ARRAY_SIZE(words), &kind, err))
 		return false;
 	*(MemoryKind *)target = (MemoryKind)kind;
+	return true;
+}
+
+static bool set_guard(const char *path, const config_setting_t *setting, const ConfigRow *row,
+		      void *target, Error *err)
+{
+	static const char *const words[] = { "enforce", "warn" };
+	unsigned int kind = 0;
+
+	(void)row;
+	if (!config_read_word(path, setting, words, ARRAY_SIZE(words), &kind, err))
+		return false;
+	*(MoverGuard *)target = kind ? MOVER_GUARD_WARN : MOVER_GUARD_ENFORCE;
 	return true;
 }
 
@@ -223,6 +237,7 @@ static const ConfigRow rows[] = {
 	{ "accel", set_accel, offsetof(Config, resources.accel), false },
 	{ "memory", set_memory, offsetof(Config, resources.memory), false },
 	COUNT("prealloc_threads", config_set_count, resources.prealloc_threads, 1, THREADS_MAX),
+	{ "guard", set_guard, offsetof(Config, policy.guard), false },
 	{ "allow_disabled", config_set_bool, offsetof(Config, policy.allow_disabled), false },
 	{ "forbid_encryption", config_set_bool, offsetof(Config, policy.forbid_encryption), false },
 	COUNT("reserve_memory", config_set_size, policy.reserve_bytes, 0, LIMIT_MEMORY_BYTES),
@@ -253,6 +268,7 @@ static void set_defaults(Config *config)
 	config->policy.transfer_ms = 3600000;
 	config->policy.max_channels = LIMIT_CHANNELS;
 	snprintf(config->policy.aead, sizeof(config->policy.aead), "auto");
+	config->policy.guard = MOVER_GUARD_ENFORCE;
 }
 
 static bool place_socket(const char *path, const config_t *file, Config *config, Error *err)
@@ -274,6 +290,8 @@ static bool place_socket(const char *path, const config_t *file, Config *config,
 
 static bool finish(const char *path, const config_t *file, Config *config, Error *err)
 {
+	char twins[LIMIT_PATH];
+
 	if (!place_socket(path, file, config, err))
 		return false;
 	snprintf(config->resources.run_directory, LIMIT_PATH, "%.*s/vm", CONFIG_DIRECTORY_MAX,
@@ -289,7 +307,9 @@ static bool finish(const char *path, const config_t *file, Config *config, Error
 	if (!config->resources.boot_files)
 		return false;
 	config->resources.feature_cache = feature_cache_new(err);
-	return config->resources.feature_cache != NULL;
+	snprintf(twins, sizeof(twins), "%.*s/twins", CONFIG_DIRECTORY_MAX, config->state_directory);
+	config->resources.twin_cache = sealed_cache_new(twins, err);
+	return config->resources.feature_cache && config->resources.twin_cache;
 }
 
 static void destroy_cleanup(config_t *file)
@@ -335,4 +355,6 @@ void config_release(Config *config)
 	feature_cache_free(config->resources.feature_cache);
 	config->resources.boot_files = NULL;
 	config->resources.feature_cache = NULL;
+	sealed_cache_free(config->resources.twin_cache);
+	config->resources.twin_cache = NULL;
 }

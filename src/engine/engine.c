@@ -162,6 +162,8 @@ static void warn_of_weakness(Engine *engine)
 		log_warning(engine->log, "mode disabled is allowed: such migrations can be read on the wire");
 	if (config->policy.forbid_encryption)
 		log_warning(engine->log, "encryption is forbidden by this configuration");
+	if (config->policy.guard == MOVER_GUARD_WARN)
+		log_warning(engine->log, "the guard only warns: streams that break its rules reach QEMU");
 }
 
 Engine *engine_new(const char *config_path, Log *log, Error *err)

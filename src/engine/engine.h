@@ -69,6 +69,11 @@ struct Job {
 	uint64_t dialled; /* number of the connection being dialled, 0: none */
 	Vm *vm;
 	Child *mover;
+	/* Destination, until the mover has it: by what the guard judges the stream. */
+	VmmTwin *twin;
+	bool twin_whole;
+	Error twin_failure;
+	bool hypervisor_prepared;
 	uint64_t channels_given; /* hypervisor's connections handed to the mover */
 	int listen_fd;		 /* where our hypervisor connects */
 	struct event *listen_event;

@@ -217,15 +217,62 @@ static void done_adopt(void *context, VmmRunState state, const Error *err)
 	report(vm, HV_ADOPT, err);
 }
 
+/* The reservation stands once the VM waits, and the guard has something to judge its stream by. */
+static void report_if_prepared(Job *job)
+{
+	const Error why = job->twin_failure;
+
+	if (job->hypervisor_prepared && (!job->twin || job->twin_whole))
+		report(job->vm, HV_PREPARE, why.category ? &why : NULL);
+}
+
 static void done_prepare(void *context, const VmmPrepared *prepared, const Error *err)
 {
 	Vm *vm = context;
 
 	if (!vm->job)
 		return;
-	if (!err)
-		migration_on_populated(vm->job->migration, (uint64_t)prepared->wall_ms * 1000);
-	report(vm, HV_PREPARE, err);
+	if (err) {
+		report(vm, HV_PREPARE, err);
+		return;
+	}
+	migration_on_populated(vm->job->migration, (uint64_t)prepared->wall_ms * 1000);
+	vm->job->hypervisor_prepared = true;
+	report_if_prepared(vm->job);
+}
+
+/* Where the guard only warns, a VM comes in unjudged rather than not at all. */
+static bool may_do_without_twin(Job *job, const Error *why)
+{
+	Engine *engine = job->engine;
+
+	if (engine->config.policy.guard != MOVER_GUARD_WARN)
+		return false;
+	engine_warn(engine, "VM %s comes in WITHOUT A GUARD: %.300s", job->vm->record.name, why->text);
+	vmm_twin_free(TAKE_PTR(job->twin));
+	return true;
+}
+
+static void done_twin(void *context, VmmTwin *twin, const Error *err)
+{
+	Job *job = context;
+	const Error why = err ? *err : ERROR_INIT;
+
+	if (!job->vm)
+		return;
+	if (!err && twin->not_kept.category)
+		log_warning(job->engine->log, "the twin was not kept: %s", twin->not_kept.text);
+	job->twin_whole = !err;
+	if (!err || may_do_without_twin(job, &why)) {
+		log_debug(job->engine->log, "vm=%s twin cached=%d", job->vm->record.name,
+			  !err && twin->cached);
+		report_if_prepared(job);
+		return;
+	}
+	/* What the VM itself cannot do, its twin cannot either: the VM's word is the better one. */
+	vmm_twin_free(TAKE_PTR(job->twin));
+	job->twin_failure = why;
+	report_if_prepared(job);
 }
 
 /* Our hypervisor listens: each connection goes to the mover, main first. */
@@ -269,7 +316,11 @@ static bool prepare(Job *job, Error *err)
 		return false;
 	job->vm->handle = vmm_prepare_incoming(&vmm_driver_qemu, engine->base, &start, &vm_events, job->vm,
 					       done_prepare, job->vm, err);
-	return job->vm->handle;
+	if (!job->vm->handle)
+		return false;
+	/* Beside it, so that it takes time only where nothing is cached and no memory populated. */
+	job->twin = vmm_twin_new(&vmm_driver_qemu, engine->base, &start, done_twin, job, err);
+	return job->twin || may_do_without_twin(job, err);
 }
 
 static bool migrate(Job *job, Error *err)
@@ -318,6 +369,8 @@ static bool kill_hypervisor(Job *job, Error *err)
 {
 	Vm *vm = job->vm;
 	Error not_there = ERROR_INIT;
+
+	vmm_twin_free(TAKE_PTR(job->twin));
 
 	if (vm && vm->handle)
 		return vmm_kill(vm->handle, err);

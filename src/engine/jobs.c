@@ -108,6 +108,7 @@ void job_free(Job *job)
 	if (job->vm)
 		job->vm->job = NULL;
 	child_free(job->mover);
+	vmm_twin_free(job->twin);
 	if (job->listen_event)
 		event_free(job->listen_event);
 	cleanup_fd(&job->listen_fd);

@@ -167,10 +167,28 @@ static void port_mover_start(void *context, Migration *m, uint64_t channels)
 static bool port_mover_setup(void *context, Migration *m, const MoverSetup *setup, Error *err)
 {
 	Job *job = job_for(context, m);
+	MoverSetup given = *setup;
+	int fds[2];
+	size_t n_fds = 0;
+	bool ok;
 
-	return job->mover ? child_send(job->mover, MOVER_SETUP, 0, &mover_setup_schema, setup, NULL, 0,
-				       err) :
-			    error_set(err, ERROR_INTERNAL, "the mover is gone");
+	if (!job->mover)
+		return error_set(err, ERROR_INTERNAL, "the mover is gone");
+	if (setup->side == MOVER_DESTINATION && setup->guard != MOVER_GUARD_OFF) {
+		if (job->twin && job->twin_whole) {
+			fds[n_fds++] = job->twin->stream_fd;
+			fds[n_fds++] = job->twin->dump_fd;
+		} else if (setup->guard == MOVER_GUARD_WARN) {
+			given.guard = MOVER_GUARD_OFF;
+		} else {
+			return error_set(err, ERROR_INTERNAL, "there is nothing that the guard could judge by");
+		}
+	}
+	ok = child_send(job->mover, MOVER_SETUP, 0, &mover_setup_schema, &given, n_fds ? fds : NULL, n_fds,
+			err);
+	explicit_bzero(&given, sizeof(given));
+	vmm_twin_free(TAKE_PTR(job->twin));
+	return ok;
 }
 
 static void port_mover_stop(void *context, Migration *m)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "engine/engine.h"
 
@@ -50,6 +51,13 @@ static void set_ms(json_t *view, const char *name, uint64_t us)
 		set(view, name, json_real((double)us / 1000));
 }
 
+/* Of what began before there was a guard, or has not come so far, there is nothing to say. */
+static void set_guard(json_t *view, const MigrationRecord *record)
+{
+	if (record->guard[0])
+		set(view, "guard", json_string(record->guard));
+}
+
 /* The destination does not know when the command was given or the guest stopped: what is not known
  * is left out. */
 static json_t *view_report(const MigrationRecord *record)
@@ -75,6 +83,10 @@ static json_t *view_report(const MigrationRecord *record)
 									 "AES-256-GCM"));
 	set(view, "provider", json_string(record->aead));
 	set(view, "mode", json_string(seal_mode_words[record->mode]));
+	set_guard(view, record);
+	set_ms(view, "guard_ms", report->guard_us);
+	if (!strcmp(record->guard, mover_guard_words[MOVER_GUARD_WARN]))
+		set_u64(view, "guard_warnings", report->guard_warnings);
 	return view;
 }
 
@@ -112,6 +124,7 @@ json_t *view_migration(const MigrationRecord *record, const Migration *live)
 	set(view, "state", json_string(migration_state_words[record->state]));
 	set(view, "mode", json_string(seal_mode_words[record->mode]));
 	set(view, "aead", json_string(record->aead));
+	set_guard(view, record);
 	set_u64(view, "channels", record->channels);
 	set_u64(view, "epoch", record->epoch);
 	set_u64(view, "created", record->created_s);

@@ -284,6 +284,12 @@ bool migration_setup_mover(Migration *m, const uint8_t peer_share[SHARE_BYTES], 
 		return false;
 	setup.sealed = m->record.mode != SEAL_DISABLED;
 	setup.channels = m->record.channels;
+	setup.guard = m->ports->policy->guard;
+	snprintf(setup.machine, sizeof(setup.machine), "%s", m->vm.manifest.machine);
+	snprintf(setup.uuid, sizeof(setup.uuid), "%s", m->vm.manifest.uuid);
+	snprintf(m->record.guard, sizeof(m->record.guard), "%s", mover_guard_words[setup.guard]);
+	if (setup.guard == MOVER_GUARD_WARN)
+		migration_log(m, true, "THE GUARD ONLY WARNS: by this host's configuration");
 	setup.bandwidth_bytes_s = m->options.bandwidth_bytes_s;
 	snprintf(setup.aead, sizeof(setup.aead), "%s", m->ports->policy->aead);
 	memcpy(setup.secret, secret_peek(secret), sizeof(setup.secret));

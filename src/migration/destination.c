@@ -279,6 +279,8 @@ static void finish(Migration *m)
 	m->record.report.wire_bytes = m->stats.wire_out_bytes + m->stats.wire_in_bytes;
 	m->record.report.mover_cpu_us = m->stats.cpu_us;
 	m->record.report.mover_peak_bytes = m->stats.peak_memory_bytes;
+	m->record.report.guard_us = m->stats.guard_us;
+	m->record.report.guard_warnings = m->stats.guard_warnings;
 	m->ports->mover_stop(m->ports->context, m);
 	migration_end(m, MIGRATION_OK);
 }

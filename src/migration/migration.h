@@ -68,6 +68,7 @@ typedef struct MigrationPolicy {
 	uint64_t max_channels;
 	uint64_t transfer_ms;	  /* longest time in transfer */
 	char aead[LIMIT_NAME];	  /* provider for the mover */
+	MoverGuard guard;	  /* what the mover does with a stream that breaks a rule */
 	char domain[LIMIT_DOMAIN]; /* our own */
 	char host_id[LIMIT_SPIFFE_ID];
 } MigrationPolicy;

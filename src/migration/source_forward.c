@@ -269,6 +269,8 @@ static void fill_report_of_mover(Migration *m)
 	report->wire_bytes = m->stats.wire_out_bytes + m->stats.wire_in_bytes;
 	report->mover_cpu_us = m->stats.cpu_us;
 	report->mover_peak_bytes = m->stats.peak_memory_bytes;
+	report->guard_us = m->stats.guard_us;
+	report->guard_warnings = m->stats.guard_warnings;
 }
 
 void source_finish_if_all(Migration *m)

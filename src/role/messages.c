@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 static const char *const side_words[] = { "source", "destination" };
+const char *const mover_guard_words[MOVER_GUARD_COUNT] = { "off", "enforce", "warn" };
 
 static const Field anchor_fields[] = {
 	SCHEMA_TEXT(RoleAnchor, domain, TEXT_DOMAIN, 1),
@@ -121,6 +122,9 @@ SCHEMA_DEFINE(notary_crl_schema, "crl-state", NotaryCrl, notary_crl_fields);
 
 static const Field setup_fields[] = {
 	SCHEMA_ENUM(MoverSetup, side, side_words),
+	SCHEMA_ENUM(MoverSetup, guard, mover_guard_words),
+	SCHEMA_TEXT(MoverSetup, machine, TEXT_NAME, 0),
+	SCHEMA_TEXT(MoverSetup, uuid, TEXT_PRINTABLE, 0),
 	SCHEMA_BOOL(MoverSetup, sealed),
 	SCHEMA_U64(MoverSetup, channels, 1, LIMIT_CHANNELS),
 	SCHEMA_U64(MoverSetup, bandwidth_bytes_s, 0, INT64_MAX),
@@ -145,7 +149,8 @@ SCHEMA_DEFINE(mover_ended_schema, "ended", MoverEnded, ended_fields);
 static const Field stats_fields[] = {
 	STAT(stream_out_bytes), STAT(stream_in_bytes), STAT(wire_out_bytes), STAT(wire_in_bytes),
 	STAT(records_out),	STAT(records_in),      STAT(cpu_us),	     STAT(first_byte_us),
-	STAT(last_byte_us),	STAT(peak_memory_bytes),
+	STAT(last_byte_us),	STAT(peak_memory_bytes), STAT(guard_device_bytes),
+	STAT(guard_us),		STAT(guard_warnings),
 };
 SCHEMA_DEFINE(mover_stats_schema, "stats", MoverStats, stats_fields);
 
@@ -207,7 +212,7 @@ const IpcRule engine_notary_rules[] = {
 };
 
 const IpcRule mover_rules[] = {
-	{ MOVER_SETUP, &mover_setup_schema, 0, 0, STARTING, ROLE_SERVING, "setup" },
+	{ MOVER_SETUP, &mover_setup_schema, 0, 2, STARTING, ROLE_SERVING, "setup" },
 	{ MOVER_NETWORK, &role_preamble_schema, 1, 1, SERVING, IPC_KEEP, "network" },
 	{ MOVER_LOCAL, NULL, 1, 1, SERVING, IPC_KEEP, "local" },
 	{ MOVER_BANDWIDTH, &mover_bandwidth_schema, 0, 0, SERVING, IPC_KEEP, "bandwidth" },

@@ -56,7 +56,8 @@ typedef enum RoleMessage {
 	NOTARY_IDENTITY, /* GateIdentity: signer's own name and expiry, sent once before ROLE_READY */
 
 	/* engine to mover; subject = channel index (0 is main, n is multifd-(n-1)) */
-	MOVER_SETUP = 96, /* MoverSetup, once */
+	MOVER_SETUP = 96, /* MoverSetup, once; with a guard at the destination two descriptors: the
+			   * twin's stream and the dump (vmm.h), memory that nobody can change */
 	MOVER_NETWORK,	  /* RolePreamble, one descriptor: TCP side of a channel */
 	MOVER_LOCAL,	  /* no payload, one descriptor: QEMU's side of a channel */
 	MOVER_BANDWIDTH,  /* MoverBandwidth */
@@ -165,8 +166,20 @@ typedef struct NotaryCrl {
 
 typedef enum MoverSide { MOVER_SOURCE, MOVER_DESTINATION, MOVER_SIDE_COUNT } MoverSide;
 
+/* What the guard does with a stream that breaks a rule; see guard/guard.h. */
+typedef enum MoverGuard {
+	MOVER_GUARD_OFF, /* there is none: nothing is known to judge by */
+	MOVER_GUARD_ENFORCE,
+	MOVER_GUARD_WARN,
+	MOVER_GUARD_COUNT,
+} MoverGuard;
+extern const char *const mover_guard_words[MOVER_GUARD_COUNT];
+
 typedef struct MoverSetup {
 	MoverSide side;
+	MoverGuard guard;
+	char machine[LIMIT_NAME];	       /* exact machine type, for the guard; or "" */
+	char uuid[LIMIT_UUID];		       /* the VM's, for the guard; or "" */
 	bool sealed;			       /* false: GMAC, readable */
 	uint64_t channels;		       /* 1..LIMIT_CHANNELS */
 	uint64_t bandwidth_bytes_s;	       /* 0: unlimited; source only */
@@ -192,6 +205,9 @@ typedef struct MoverStats {
 	uint64_t first_byte_us;	  /* CLOCK_MONOTONIC of the first stream byte, 0 before it */
 	uint64_t last_byte_us;
 	uint64_t peak_memory_bytes;
+	uint64_t guard_device_bytes; /* device state that the guard held and released */
+	uint64_t guard_us;	     /* how long it took to judge it */
+	uint64_t guard_warnings;     /* rules broken that it only warned of */
 } MoverStats;
 
 extern const Schema role_anchor_schema, role_crl_schema, role_forget_schema, role_failure_schema,

@@ -44,10 +44,14 @@ static const Field vm_fields[] = {
 SCHEMA_DEFINE(vm_record_schema, "vm", VmRecord, vm_fields);
 
 #define TIME(m) SCHEMA_U64(MigrationReport, m, 0, INT64_MAX)
+/* Came later than the first records were written. */
+#define LATER(m)                                                                                   \
+	{ .name = #m, .kind = FIELD_U64, .optional = true, .offset = offsetof(MigrationReport, m), \
+	  .max = INT64_MAX }
 static const Field report_fields[] = {
 	TIME(total_us),	    TIME(stream_us),	TIME(downtime_us), TIME(downtime_error_us),
 	TIME(resume_us),    TIME(populate_us),	TIME(stream_bytes), TIME(wire_bytes),
-	TIME(mover_cpu_us), TIME(mover_peak_bytes),
+	TIME(mover_cpu_us), TIME(mover_peak_bytes), LATER(guard_us), LATER(guard_warnings),
 };
 static SCHEMA_DEFINE(report_schema, "report", MigrationReport, report_fields);
 
@@ -76,6 +80,8 @@ static const Field migration_fields[] = {
 	SCHEMA_U64(MigrationRecord, category, 0, ERROR_CATEGORY_COUNT - 1),
 	SCHEMA_TEXT(MigrationRecord, error, TEXT_PRINTABLE, 0),
 	SCHEMA_TEXT(MigrationRecord, aead, TEXT_PRINTABLE, 0),
+	{ .name = "guard", .kind = FIELD_TEXT, .optional = true, .offset = offsetof(MigrationRecord, guard),
+	  .size = LIMIT_NAME, .text_class = TEXT_NAME },
 	SCHEMA_OBJECT(MigrationRecord, report, &report_schema),
 };
 SCHEMA_DEFINE(migration_record_schema, "migration", MigrationRecord, migration_fields);

@@ -76,6 +76,7 @@ extern const char *const migration_state_words[MIGRATION_STATE_COUNT];
 typedef struct MigrationReport {
 	uint64_t total_us, stream_us, downtime_us, downtime_error_us, resume_us, populate_us;
 	uint64_t stream_bytes, wire_bytes, mover_cpu_us, mover_peak_bytes;
+	uint64_t guard_us, guard_warnings;
 } MigrationReport;
 
 typedef struct MigrationRecord {
@@ -102,6 +103,7 @@ typedef struct MigrationRecord {
 	uint64_t category; /* ErrorCategory of the end */
 	char error[LIMIT_TEXT];
 	char aead[LIMIT_NAME];
+	char guard[LIMIT_NAME]; /* what this side's guard did with a broken rule: mover_guard_words */
 	MigrationReport report;
 } MigrationRecord;
 

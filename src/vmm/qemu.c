@@ -6,8 +6,11 @@
 #include <string.h>
 
 #include "vmm/qemu_status.h"
+#include "vmm/qemu_twin.h"
 #include "vmm/qemu_vm.h"
 #include "vmm/unix_socket.h"
+
+enum { STREAM_BUFFER_BYTES = 1 << 20 };
 
 static const VmmFeatures *get_features(const VmmVm *head)
 {
@@ -54,8 +57,11 @@ static bool listen_for(VmmVm *head, const char *name, int *ret_fd, Error *err)
 
 static bool connect_to(VmmVm *head, const char *name, int *ret_fd, Error *err)
 {
-	return check_socket_name(name, err) &&
-	       unix_socket_connect(qemu_vm_of(head)->directory.sockets_fd, name, ret_fd, err);
+	if (!check_socket_name(name, err) ||
+	    !unix_socket_connect(qemu_vm_of(head)->directory.sockets_fd, name, ret_fd, err))
+		return false;
+	unix_socket_widen(*ret_fd, STREAM_BUFFER_BYTES);
+	return true;
 }
 
 static bool query_run_state(VmmVm *head, VmmRunStateDone *done, void *context, Error *err)
@@ -150,6 +156,8 @@ const VmmDriver vmm_driver_qemu = {
 	.start = qemu_start,
 	.prepare_incoming = qemu_prepare_incoming,
 	.adopt = qemu_adopt,
+	.twin_new = qemu_twin_new,
+	.twin_free = qemu_twin_free,
 	.free = qemu_vm_free,
 	.reconnect = qemu_reconnect,
 	.features = get_features,

@@ -20,6 +20,10 @@ enum {
 static_assert(SLOT_DISKS + LIMIT_DISKS <= SLOT_NICS && SLOT_NICS + LIMIT_NICS < 31,
 	      "each device has its own slot");
 
+static const char sandbox[] =
+	"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+static const char twin_uuid[] = "00000000-0000-0000-0000-000000000000";
+
 typedef struct Build {
 	const QemuCommandInput *input;
 	QemuCommand *command;
@@ -70,7 +74,8 @@ static bool put_format(Build *build, const char *option, const char *format, ...
 	return put(build, option) ? put_owned(build, text) : (free(text), false);
 }
 
-/* object with one member more; NULL, and nothing left, if it or value is NULL or memory is short. */
+/* object with one member more; NULL, and nothing left, if it or value is NULL or memory is short.
+ */
 static json_t *with(json_t *object, const char *name, json_t *value)
 {
 	if (!json_object_set_new(object, name, value))
@@ -103,14 +108,12 @@ static int give_fd(Build *build, int fd)
 static bool put_basics(Build *build)
 {
 	const Manifest *m = &build->input->vm->manifest;
+	const char *uuid = build->input->is_twin ? twin_uuid : m->uuid;
 
 	return put(build, "-nodefaults") && put(build, "-no-user-config") && put(build, "-S") &&
-	       put_pair(build, "-msg", "timestamp=on") &&
-	       put_pair(
-		       build, "-sandbox",
-		       "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny") &&
-	       put_format(build, "-name", "guest=sealift-%s,debug-threads=on", m->uuid) &&
-	       put_pair(build, "-uuid", m->uuid);
+	       put_pair(build, "-msg", "timestamp=on") && put_pair(build, "-sandbox", sandbox) &&
+	       put_format(build, "-name", "guest=sealift-%s,debug-threads=on", uuid) &&
+	       put_pair(build, "-uuid", uuid);
 }
 
 static bool put_machine(Build *build)
@@ -138,13 +141,35 @@ static unsigned int prealloc_threads(const Resources *resources)
 	return online < PREALLOC_THREADS_MAX ? (unsigned int)online : PREALLOC_THREADS_MAX;
 }
 
+/*
+ * A twin's memory is not in its stream: that needs x-ignore-shared, shared memory and, since QEMU
+ * 8.1, a file with a name (migrate_ram_is_ignored, migration/ram.c). A memory file without a page
+ * in it, which nobody else has, is all three and takes no memory.
+ */
+static bool put_twin_memory(Build *build)
+{
+	const Manifest *m = &build->input->vm->manifest;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", give_fd(build, build->input->memory_fd));
+	return put_json(build, "-object",
+			json_pack("{s:s, s:s, s:I, s:s, s:b, s:b}", "qom-type",
+				  "memory-backend-file", "id", "m0", "size",
+				  (json_int_t)m->memory_bytes, "mem-path", path, "share", 1, "dump",
+				  0));
+}
+
 /* Both sides name the backend m0; only the incoming one touches the pages beforehand. */
 static bool put_memory(Build *build)
 {
 	const Manifest *m = &build->input->vm->manifest;
 	const Resources *resources = build->input->resources;
-	json_t *object = json_pack("{s:s, s:s, s:I, s:b}", "qom-type", "memory-backend-ram", "id",
-				   "m0", "size", (json_int_t)m->memory_bytes, "dump", 0);
+	json_t *object;
+
+	if (build->input->is_twin)
+		return put_twin_memory(build);
+	object = json_pack("{s:s, s:s, s:I, s:b}", "qom-type", "memory-backend-ram", "id", "m0",
+			   "size", (json_int_t)m->memory_bytes, "dump", 0);
 
 	if (resources->memory == MEMORY_HUGE_2M) {
 		object = with(object, "qom-type", json_string("memory-backend-memfd"));
@@ -154,8 +179,8 @@ static bool put_memory(Build *build)
 	}
 	if (build->input->incoming && m->populate == POPULATE_FULL) {
 		object = with(object, "prealloc", json_true());
-		object = with(object, "prealloc-threads",
-			      json_integer(prealloc_threads(resources)));
+		object =
+			with(object, "prealloc-threads", json_integer(prealloc_threads(resources)));
 	}
 	return put_json(build, "-object", object);
 }
@@ -168,6 +193,9 @@ static bool put_boot(Build *build)
 		return true;
 	if (!put_format(build, "-kernel", "/proc/self/fd/%d", give_fd(build, vm->kernel_fd)))
 		return false;
+	/* That a kernel is booted changes the machine, by a ROM; what it is told does not. */
+	if (build->input->is_twin)
+		return true;
 	if (vm->initrd_fd >= 0 &&
 	    !put_format(build, "-initrd", "/proc/self/fd/%d", give_fd(build, vm->initrd_fd)))
 		return false;
@@ -202,13 +230,25 @@ static bool put_disk_backend(Build *build, size_t i)
 	return put_json(build, "-blockdev", format);
 }
 
+static bool put_null_backend(Build *build, size_t i)
+{
+	const ManifestDisk *disk = &build->input->vm->manifest.disks[i];
+	char node[32];
+
+	snprintf(node, sizeof(node), "disk%zu", i);
+	return put_json(build, "-blockdev",
+			json_pack("{s:s, s:s, s:I, s:b, s:b}", "driver", "null-co", "node-name",
+				  node, "size", (json_int_t)disk->size_bytes, "read-zeroes", 1,
+				  "read-only", disk->read_only));
+}
+
 static bool put_disk(Build *build, size_t i)
 {
 	bool boots_disk = !build->input->vm->manifest.boots_kernel;
 	char node[32], address[16];
 	json_t *device;
 
-	if (!put_disk_backend(build, i))
+	if (!(build->input->is_twin ? put_null_backend(build, i) : put_disk_backend(build, i)))
 		return false;
 	snprintf(node, sizeof(node), "disk%zu", i);
 	snprintf(address, sizeof(address), "0x%zx", SLOT_DISKS + i);
@@ -247,31 +287,51 @@ static json_t *tap_netdev(Build *build, size_t i, const char *id)
 	return json_pack("{s:s, s:s, s:s, s:b}", "type", "tap", "id", id, "fd", number, "vhost", 0);
 }
 
-static bool put_nic(Build *build, size_t i)
+/* A user-mode network has state of its own in the stream; all others have none. */
+static json_t *twin_netdev(const ResolvedNic *nic, const char *id)
+{
+	return nic->kind == NETWORK_USER
+		       ? json_pack("{s:s, s:s}", "type", "user", "id", id)
+		       : json_pack("{s:s, s:s, s:i}", "type", "hubport", "id", id, "hubid", 0);
+}
+
+static json_t *netdev(Build *build, size_t i, const char *id)
 {
 	const ResolvedNic *nic = &build->input->vm->nics[i];
-	char id[32], device_id[32], address[16];
+
+	if (build->input->is_twin)
+		return twin_netdev(nic, id);
+	return nic->kind == NETWORK_BRIDGE ? tap_netdev(build, i, id) : user_netdev(nic, id);
+}
+
+static bool put_nic(Build *build, size_t i)
+{
+	char id[32], device_id[32], address[16], mac[18];
 
 	snprintf(id, sizeof(id), "net%zu", i);
 	snprintf(device_id, sizeof(device_id), "nic%zu", i);
 	snprintf(address, sizeof(address), "0x%zx", SLOT_NICS + i);
-	if (!put_json(build, "-netdev",
-		      nic->kind == NETWORK_BRIDGE ? tap_netdev(build, i, id)
-						  : user_netdev(nic, id)))
+	if (build->input->is_twin)
+		snprintf(mac, sizeof(mac), "52:54:00:00:00:%02x", (unsigned int)(i & 0xff));
+	else
+		snprintf(mac, sizeof(mac), "%s", build->input->vm->manifest.nics[i].mac);
+	if (!put_json(build, "-netdev", netdev(build, i, id)))
 		return false;
 	/* No option ROM: its size would differ between packagings, and with it the machine. */
 	return put_json(build, "-device",
 			json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "driver", "virtio-net-pci",
-				  "id", device_id, "netdev", id, "mac",
-				  build->input->vm->manifest.nics[i].mac, "bus", build->bus, "addr",
-				  address, "romfile", ""));
+				  "id", device_id, "netdev", id, "mac", mac, "bus", build->bus,
+				  "addr", address, "romfile", ""));
 }
 
 static bool put_consoles(Build *build)
 {
+	bool is_twin = build->input->is_twin;
+
 	if (!put_pair(build, "-chardev",
-		      "socket,id=serial0,server=on,wait=off,path=" QEMU_SOCKET_PREFIX
-			      QEMU_SOCKET_SERIAL) ||
+		      is_twin ? "null,id=serial0"
+			      : "socket,id=serial0,server=on,wait=off,path=" QEMU_SOCKET_PREFIX
+					QEMU_SOCKET_SERIAL) ||
 	    !put_json(build, "-device",
 		      json_pack("{s:s, s:s, s:s}", "driver", "isa-serial", "id", "serial0-device",
 				"chardev", "serial0")))
@@ -281,14 +341,16 @@ static bool put_consoles(Build *build)
 	return put_json(build, "-device",
 			json_pack("{s:s, s:s, s:s, s:s}", "driver", "VGA", "id", "vga0", "bus",
 				  build->bus, "addr", "0x2")) &&
-	       put_pair(build, "-vnc", "unix:" QEMU_SOCKET_PREFIX QEMU_SOCKET_VNC);
+	       (is_twin ? put_pair(build, "-display", "none")
+			: put_pair(build, "-vnc", "unix:" QEMU_SOCKET_PREFIX QEMU_SOCKET_VNC));
 }
 static_assert(SLOT_VGA == 2, "put_consoles writes it as text");
 
 /* A listening socket made by us: no wait for QEMU to make it, no name that it could fake. */
 static bool put_monitor(Build *build)
 {
-	return put_format(build, "-chardev", "socket,id=qmp0,server=on,wait=off,fd=%d",
+	return put_format(build, "-chardev", "socket,id=qmp0,%sfd=%d",
+			  build->input->is_twin ? "" : "server=on,wait=off,",
 			  give_fd(build, build->input->qmp_listen_fd)) &&
 	       put_pair(build, "-mon", "chardev=qmp0,mode=control");
 }
@@ -296,10 +358,13 @@ static bool put_monitor(Build *build)
 static bool put_all(Build *build)
 {
 	const Manifest *m = &build->input->vm->manifest;
-	int sockets_fd = give_fd(build, build->input->sockets_fd);
 
-	assert(sockets_fd == QEMU_FD_SOCKETS);
-	(void)sockets_fd;
+	if (!build->input->is_twin) {
+		int sockets_fd = give_fd(build, build->input->sockets_fd);
+
+		assert(sockets_fd == QEMU_FD_SOCKETS);
+		(void)sockets_fd;
+	}
 	if (!put(build, build->input->resources->qemu_path) || !put_basics(build) ||
 	    !put_machine(build) || !put_memory(build) || !put_monitor(build) ||
 	    !put_consoles(build) || !put_boot(build))
@@ -322,6 +387,24 @@ bool qemu_command_build(const QemuCommandInput *input, QemuCommand *ret_command,
 	};
 
 	if (!put_all(&build))
+		return false;
+	*ret_command = command;
+	command = (QemuCommand){ .argc = 0 };
+	return true;
+}
+
+bool qemu_command_build_dump(const QemuCommandInput *input, int dump_fd, QemuCommand *ret_command,
+			     Error *err)
+{
+	AUTO_QEMU_COMMAND QemuCommand command = { .argc = 0 };
+	Build build = { .input = input, .command = &command, .err = err };
+
+	if (!put(&build, input->resources->qemu_path) || !put(&build, "-nodefaults") ||
+	    !put(&build, "-no-user-config") || !put_pair(&build, "-sandbox", sandbox) ||
+	    !put_format(&build, "-machine", "type=%s", input->vm->manifest.machine) ||
+	    !put_pair(&build, "-accel", input->resources->accel == ACCEL_KVM ? "kvm" : "tcg") ||
+	    !put_pair(&build, "-display", "none") ||
+	    !put_format(&build, "-dump-vmstate", "/proc/self/fd/%d", give_fd(&build, dump_fd)))
 		return false;
 	*ret_command = command;
 	command = (QemuCommand){ .argc = 0 };

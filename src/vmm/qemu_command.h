@@ -28,6 +28,12 @@ typedef struct QemuCommandInput {
 	int sockets_fd;		 /* O_PATH of the directory for QEMU's sockets */
 	int qmp_listen_fd;	 /* a listening UNIX socket */
 	int tap_fds[LIMIT_NICS]; /* for nics of NETWORK_BRIDGE */
+	/* A twin (qemu_twin.h): the same machine to the last device, with nothing behind it. Its
+	 * memory is never touched; names, MACs and what the guest would boot are no part of the
+	 * machine's layout and are left out, so that VMs of one kind share a twin. qmp_listen_fd
+	 * is then a connected socket, sockets_fd and tap_fds are not used. */
+	bool is_twin;
+	int memory_fd; /* twin: an empty memory file, see put_memory */
 } QemuCommandInput;
 
 typedef struct QemuCommand {
@@ -40,6 +46,9 @@ typedef struct QemuCommand {
 /* Builds it. *ret_command is zeroed on entry; release with qemu_command_clear. */
 MUST_CHECK bool qemu_command_build(const QemuCommandInput *input, QemuCommand *ret_command,
 				   Error *err);
+/* -dump-vmstate of the same program and machine into dump_fd, which must be a file. */
+MUST_CHECK bool qemu_command_build_dump(const QemuCommandInput *input, int dump_fd,
+					QemuCommand *ret_command, Error *err);
 void qemu_command_clear(QemuCommand *command);
 #define AUTO_QEMU_COMMAND CLEANUP(qemu_command_clear)
 

@@ -131,8 +131,16 @@ static void drop_privileges(const QemuUser *user)
 		fail_child("cannot renounce new privileges\n");
 }
 
-static _Noreturn void become_qemu(const QemuCommand *command, const QemuUser *user, int go_fd,
-				  int log_fd)
+/* A change of user takes the wish back, so that it comes last; a parent that died before is noticed
+ * by its number. */
+static void die_with(pid_t parent)
+{
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent)
+		_exit(127);
+}
+
+static _Noreturn void become_qemu(const QemuCommand *command, const QemuUser *user, pid_t parent,
+				  int go_fd, int log_fd)
 {
 	static const char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 	/*
@@ -160,6 +168,8 @@ static _Noreturn void become_qemu(const QemuCommand *command, const QemuUser *us
 	umask(0077);
 	take_descriptors(command, log_fd);
 	drop_privileges(user);
+	if (parent)
+		die_with(parent);
 	execve(command->argv[0], command->argv, environment);
 	fail_child("cannot run this program\n");
 }
@@ -197,7 +207,8 @@ static bool release_child(QemuProcess *process, int go_fd, const char *record_pa
 	if (process->pid_fd < 0)
 		return error_set_errno(err, ERROR_IO, errno, "cannot watch process %d",
 				       process->pid);
-	return write_record(process->pid, record_path, err) && file_write_fd(go_fd, "g", 1, err);
+	return (!record_path || write_record(process->pid, record_path, err)) &&
+	       file_write_fd(go_fd, "g", 1, err);
 }
 
 void qemu_process_destroy(QemuProcess *process)
@@ -229,12 +240,14 @@ bool qemu_process_spawn(const QemuCommand *command, const QemuUser *user, const 
 
 	AUTO_FD int log_write_fd = log[1];
 
+	pid_t parent = record_path ? 0 : getpid();
+
 	process.pid = fork();
 	if (process.pid < 0)
 		return error_set_errno(err, ERROR_IO, errno, "cannot fork");
 	if (!process.pid) {
 		close(go_write);
-		become_qemu(command, user, go_read, log_write_fd);
+		become_qemu(command, user, parent, go_read, log_write_fd);
 	}
 	if (!release_child(&process, go_write, record_path, err)) {
 		qemu_process_destroy(&process);

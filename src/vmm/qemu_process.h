@@ -18,7 +18,8 @@ typedef struct QemuProcess {
 
 /* Starts the command as `user` (if the caller is root and user->set), without privileges to gain,
  * and records it at record_path before it executes anything: a process without a record cannot
- * be. A program that cannot be run says so on its standard error and exits with 127. */
+ * be. A program that cannot be run says so on its standard error and exits with 127.
+ * record_path NULL: there is none, and the process ends with ours (PR_SET_PDEATHSIG). */
 MUST_CHECK bool qemu_process_spawn(const QemuCommand *command, const QemuUser *user,
 				   const char *record_path, QemuProcess *ret_process, Error *err);
 

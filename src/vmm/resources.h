@@ -77,6 +77,7 @@ typedef struct Resources {
 	size_t networks_count;
 	BootFiles *boot_files;		    /* NULL: no VM may boot a kernel */
 	struct FeatureCache *feature_cache; /* vmm/feature_cache.h; NULL: ask QEMU at each start */
+	struct SealedCache *twin_cache; /* vmm/sealed_cache.h; NULL: make each twin anew */
 	char qemu_path[LIMIT_PATH];
 	AccelKind accel;
 	MemoryKind memory;

@@ -52,6 +52,12 @@ bool unix_socket_connect(int directory_fd, const char *name, int *ret_fd, Error 
 	return true;
 }
 
+void unix_socket_widen(int fd, int size_bytes)
+{
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size_bytes, sizeof(size_bytes)))
+		(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size_bytes, sizeof(size_bytes));
+}
+
 bool unix_socket_listen(int directory_fd, const char *name, unsigned int mode, int *ret_fd,
 			Error *err)
 {

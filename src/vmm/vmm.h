@@ -139,6 +139,21 @@ typedef struct VmmMigration {
 } VmmMigration;
 typedef void VmmMigrationDone(void *context, const VmmMigration *migration, const Error *err);
 
+/*
+ * What a hypervisor of this host says of a machine that is to come in, told by one of the same make
+ * that is never run: what the guard judges an incoming stream by (guard/guard.h).
+ */
+typedef struct VmmTwin {
+	const VmmDriver *driver;
+	/* Sealed memory of the twin's; -1 until it is whole. */
+	int stream_fd; /* its whole stream, at most LIMIT_TWIN bytes */
+	int dump_fd;   /* the tables of its devices, at most LIMIT_TWIN_DUMP bytes */
+	bool cached;   /* nothing had to be made */
+	Error not_kept; /* why it could not be kept for the next time; of no harm */
+	Error failure;
+} VmmTwin;
+typedef void VmmTwinDone(void *context, VmmTwin *twin, const Error *err);
+
 struct VmmDriver {
 	const char *name;
 	VmmVm *(*start)(struct event_base *base, const VmmStart *start, const VmmEvents *events,
@@ -149,6 +164,9 @@ struct VmmDriver {
 	VmmVm *(*adopt)(struct event_base *base, const Resources *resources, const char *instance,
 			const VmmEvents *events, void *events_context, VmmRunStateDone *done,
 			void *context, Error *err);
+	VmmTwin *(*twin_new)(struct event_base *base, const VmmStart *start, VmmTwinDone *done,
+			     void *context, Error *err);
+	void (*twin_free)(VmmTwin *twin);
 	void (*free)(VmmVm *vm);
 	bool (*reconnect)(VmmVm *vm, VmmRunStateDone *done, void *context, Error *err);
 	const VmmFeatures *(*features)(const VmmVm *vm);
@@ -192,6 +210,22 @@ static inline VmmVm *vmm_prepare_incoming(const VmmDriver *driver, struct event_
 					  void *context, Error *err)
 {
 	return driver->prepare_incoming(base, start, events, events_context, done, context, err);
+}
+
+/* Makes the twin of a VM, or finds it; done is called once, from the event loop, unless it is freed
+ * before. start->vm is looked at in this call only; instance and deadline are not. */
+static inline VmmTwin *vmm_twin_new(const VmmDriver *driver, struct event_base *base,
+				    const VmmStart *start, VmmTwinDone *done, void *context,
+				    Error *err)
+{
+	return driver->twin_new(base, start, done, context, err);
+}
+
+/* Ends what makes it, and closes what it has. NULL is fine; may be called by its callback. */
+static inline void vmm_twin_free(VmmTwin *twin)
+{
+	if (twin)
+		twin->driver->twin_free(twin);
 }
 
 /* Takes hold of a VM that an earlier engine started. ERROR_NOT_FOUND if there is none or its

@@ -227,6 +227,8 @@ static void words_are_listed(void **state)
 	static const Bad cases[] = {
 		{ KEYS "accel = \"xen\";", ":2: accel: is \"xen\": not one of \"tcg\", \"kvm\"" },
 		{ KEYS "accel = true;", ":2: accel: is not one of \"tcg\", \"kvm\"" },
+		{ KEYS "guard = \"off\";",
+		  ":2: guard: is \"off\": not one of \"enforce\", \"warn\"" },
 		{ KEYS "memory = \"huge\";",
 		  ":2: memory: is \"huge\": not one of \"anonymous\", \"huge-2m\"" },
 		{ KEYS "log_level = \"all\";",
@@ -237,6 +239,8 @@ static void words_are_listed(void **state)
 	static const char *const good[] = {
 		KEYS "accel = \"tcg\"; memory = \"huge-2m\"; log_level = \"debug\";",
 		KEYS "accel = \"kvm\"; memory = \"anonymous\"; log_level = \"error\";",
+		KEYS "guard = \"enforce\";",
+		KEYS "guard = \"warn\";",
 	};
 
 	(void)state;

@@ -5,92 +5,178 @@
 
 #include "programs/mover/filter.h"
 
-static void *open_good(size_t channels, Error *err)
+/* Takes pairs of bytes; refuses 'x'; says more than is true of 'm', nothing at all of 'n'. */
+static void *open_pairs(const FilterSetup *setup, Error *err)
 {
 	(void)err;
-	return test_calloc(1, channels);
+	return test_calloc(1, setup->channels);
 }
 
-static void *open_bad(size_t channels, Error *err)
+static void *open_bad(const FilterSetup *setup, Error *err)
 {
-	(void)channels;
+	(void)setup;
 	error_set(err, ERROR_LIMIT, "too much");
 	return NULL;
 }
 
-static bool judge_good(void *context, const FilterPiece *piece, Error *err)
+static bool take_pairs(void *context, unsigned int channel, const uint8_t *window, size_t size,
+		       const GuardSink *sink, size_t *ret_taken, Error *err)
 {
 	uint8_t *seen = context;
 
-	(void)err;
-	seen[piece->channel]++;
-	return true;
+	seen[channel]++;
+	if (memchr(window, 'x', size))
+		return error_set(err, ERROR_PEER, "an x");
+	*ret_taken = *window == 'm' ? size + 1 : *window == 'n' ? 0 : size / 2 * 2;
+	if (*window == 'n')
+		return true;
+	return sink->write(sink->context, window, size / 2 * 2, err);
 }
 
-static bool judge_bad(void *context, const FilterPiece *piece, Error *err)
+static bool end_pairs(void *context, unsigned int channel, size_t left, Error *err)
 {
 	(void)context;
-	return piece->size < 4 || error_set(err, ERROR_PEER, "%zu bytes", piece->size);
+	(void)channel;
+	return !left || error_set(err, ERROR_PEER, "%zu bytes left", left);
 }
 
-static void close_good(void *context)
+static void count_pairs(const void *context, GuardCounters *ret_counters)
+{
+	ret_counters->device_bytes = *(const uint8_t *)context;
+}
+
+static void close_pairs(void *context)
 {
 	test_free(context);
 }
 
-static const StreamFilter good = { "good", open_good, judge_good, close_good };
-static const StreamFilter strict = { "strict", open_good, judge_bad, close_good };
-static const StreamFilter broken = { "broken", open_bad, judge_bad, close_good };
+static const StreamFilter pairs = { "pairs",   open_pairs,  take_pairs,
+				    end_pairs, count_pairs, close_pairs };
+static const StreamFilter broken = { "broken", open_bad, take_pairs, end_pairs, NULL, close_pairs };
+static const FilterSetup setup = { .channels = 2 };
 
-static void test_all_are_asked_until_one_refuses(void **state)
+typedef struct Got {
+	char bytes[16];
+	size_t used;
+} Got;
+
+static bool get(void *context, const uint8_t *bytes, size_t size, Error *err)
 {
-	const StreamFilter filters[] = { good, strict, good };
-	FilterPiece piece = { .channel = 1, .bytes = (const uint8_t *)"12345", .size = 3 };
-	FilterChain chain;
+	Got *got = context;
+
+	if (size > sizeof(got->bytes) - 1 - got->used)
+		return error_set(err, ERROR_LIMIT, "no room");
+	memcpy(got->bytes + got->used, bytes, size);
+	got->used += size;
+	return true;
+}
+
+static bool show(const Filter *filter, const char *text, Got *got, size_t *ret_taken, Error *err)
+{
+	const GuardSink sink = { .write = get, .context = got };
+
+	return filter_take(filter, 1, (const uint8_t *)text, strlen(text), &sink, ret_taken, err);
+}
+
+static void test_what_is_taken_is_handed_on_and_the_rest_stays(void **state)
+{
+	Filter filter;
+	Got got = { .used = 0 };
+	GuardCounters counters;
+	size_t taken = 0;
 	Error err;
 
 	(void)state;
-	assert_works(filter_open(&chain, filters, ARRAY_SIZE(filters), 2, &err), &err);
-	assert_works(filter_judge(&chain, &piece, &err), &err);
-	piece.size = 5;
-	assert_fails(filter_judge(&chain, &piece, &err), ERROR_PEER, "strict refuses: 5 bytes",
+	assert_works(filter_open(&filter, &pairs, &setup, &err), &err);
+	assert_works(show(&filter, "abcde", &got, &taken, &err), &err);
+	assert_int_equal(taken, 4);
+	assert_string_equal(got.bytes, "abcd");
+	assert_fails(filter_end(&filter, 1, 1, &err), ERROR_PEER, "pairs refuses: 1 bytes left",
 		     &err);
-	assert_int_equal(((uint8_t *)chain.contexts[0])[1], 2);
-	assert_int_equal(((uint8_t *)chain.contexts[2])[1], 1);
-	filter_close(&chain);
+	assert_works(filter_end(&filter, 1, 0, &err), &err);
+	assert_works(show(&filter, "ef", &got, &taken, &err), &err);
+	assert_string_equal(got.bytes, "abcdef");
+	filter_counters(&filter, &counters);
+	assert_int_equal(counters.device_bytes, 0);
+	filter_close(&filter);
+}
+
+static void test_a_refusal_has_the_name_of_the_filter(void **state)
+{
+	Filter filter;
+	Got got = { .used = 0 };
+	size_t taken = 7;
+	Error err;
+
+	(void)state;
+	assert_works(filter_open(&filter, &pairs, &setup, &err), &err);
+	assert_fails(show(&filter, "abx", &got, &taken, &err), ERROR_PEER, "pairs refuses: an x",
+		     &err);
+	assert_int_equal(got.used, 0);
+	assert_int_equal(taken, 0);
+	filter_close(&filter);
+}
+
+/* The relay keeps what was not taken in a space of this size. */
+static void test_a_filter_may_not_take_more_than_there_is_nor_leave_too_much(void **state)
+{
+	static const uint8_t window[FILTER_REST_MAX] = { 'n' };
+	Filter filter;
+	Got got = { .used = 0 };
+	size_t taken = 0;
+	Error err;
+
+	(void)state;
+	assert_works(filter_open(&filter, &pairs, &setup, &err), &err);
+	assert_works(show(&filter, "n", &got, &taken, &err), &err);
+	assert_int_equal(taken, 0);
+	assert_fails(show(&filter, "m", &got, &taken, &err), ERROR_INTERNAL, "pairs took 2 bytes",
+		     &err);
+	assert_fails(filter_take(&filter, 1, window, sizeof(window),
+				 &(GuardSink){ .write = get, .context = &got }, &taken, &err),
+		     ERROR_INTERNAL, "pairs took 0 bytes of 131072", &err);
+	filter_close(&filter);
 }
 
 static void test_no_filter_lets_pass(void **state)
 {
-	FilterPiece piece = { .size = 5 };
-	FilterChain chain;
+	Filter filter;
+	Got got = { .used = 0 };
+	GuardCounters counters;
+	size_t taken = 0;
 	Error err;
 
 	(void)state;
-	assert_works(filter_open(&chain, NULL, 0, 2, &err), &err);
-	assert_works(filter_judge(&chain, &piece, &err), &err);
-	filter_close(&chain);
+	assert_works(filter_open(&filter, NULL, &setup, &err), &err);
+	assert_works(show(&filter, "abx", &got, &taken, &err), &err);
+	assert_int_equal(taken, 3);
+	assert_string_equal(got.bytes, "abx");
+	assert_works(filter_end(&filter, 1, 0, &err), &err);
+	filter_counters(&filter, &counters);
+	assert_int_equal(counters.warnings, 0);
+	filter_close(&filter);
 }
 
-/* cmocka's allocator finds the first one's context if it stays open. */
-static void test_nothing_stays_open_after_a_failure(void **state)
+static void test_one_that_does_not_open_is_none(void **state)
 {
-	const StreamFilter filters[] = { good, broken };
-	FilterChain chain;
+	Filter filter;
 	Error err;
 
 	(void)state;
-	assert_fails(filter_open(&chain, filters, ARRAY_SIZE(filters), 2, &err), ERROR_LIMIT,
-		     "broken: too much", &err);
-	assert_int_equal(chain.count, 0);
+	assert_fails(filter_open(&filter, &broken, &setup, &err), ERROR_LIMIT, "broken: too much",
+		     &err);
+	assert_null(filter.row);
+	filter_close(&filter);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_all_are_asked_until_one_refuses),
+		cmocka_unit_test(test_what_is_taken_is_handed_on_and_the_rest_stays),
+		cmocka_unit_test(test_a_refusal_has_the_name_of_the_filter),
+		cmocka_unit_test(test_a_filter_may_not_take_more_than_there_is_nor_leave_too_much),
 		cmocka_unit_test(test_no_filter_lets_pass),
-		cmocka_unit_test(test_nothing_stays_open_after_a_failure),
+		cmocka_unit_test(test_one_that_does_not_open_is_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

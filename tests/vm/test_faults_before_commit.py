@@ -9,7 +9,7 @@ from vmcase import LONG, MIB, procs, wait_for
 
 CLOSED = (r"^10\.77\.0\.\d: the peer closed the connection without an end$|"
           r"^channel \S+: the (peer closed the )?connection .*$")
-GONE = r"the process is gone$"
+GONE = r"was killed by signal 9 \(killed\)$"
 
 
 class Idle(vmcase.VmCase):
@@ -100,12 +100,12 @@ class BeforeCommit(vmcase.VmCase):
 
     def source_mover_killed(self):
         procs.kill(procs.roles(self.source, "sealift-mover")[0])
-        self.ends_at_source("failed", f"^sealift-mover: {GONE}|"
+        self.ends_at_source("failed", f"^sealift-mover {GONE}|"
                             r"^spiffe://.*: channel \S+: the connection closed after \d+ bytes without an end")
 
     def destination_mover_killed(self):
         procs.kill(procs.roles(self.destination, "sealift-mover")[0])
-        self.ends_at_source("failed", f"{CLOSED}|^spiffe://.*: sealift-mover: {GONE}")
+        self.ends_at_source("failed", f"{CLOSED}|^spiffe://.*: sealift-mover {GONE}")
 
     def movers_killed_after_ready(self):
         """They have done their work: the hypervisors' word decides."""
@@ -115,7 +115,7 @@ class BeforeCommit(vmcase.VmCase):
 
     def source_gate_killed(self):
         procs.kill(procs.roles(self.source, "sealift-gate")[0])
-        self.ends_at_source("failed", f"^sealift-gate: {GONE}|{CLOSED}")
+        self.ends_at_source("failed", f"^sealift-gate {GONE}|{CLOSED}")
         self.gate_is_back(self.source)
 
     def destination_gate_killed(self):
@@ -150,7 +150,7 @@ class BeforeCommit(vmcase.VmCase):
         """`frozen` is the one that was asked and has not answered."""
         procs.kill(self.frozen)
         self.frozen = None
-        self.ends_at_source("failed", f"^(spiffe://.*: )?sealift-notary: {GONE}")
+        self.ends_at_source("failed", f"^(spiffe://.*: )?sealift-notary {GONE}")
         for host in self.lab.hosts:
             wait_for("notaries", lambda h=host: len(procs.roles(h, "sealift-notary")) == 2 and
                      h.call("doctor")["checks"][0]["ok"], LONG)
@@ -187,7 +187,7 @@ class BeforeCommit(vmcase.VmCase):
         source, destination = self.guest()
         procs.kill(procs.roles(source, "sealift-gate")[0])
         view = source.wait_migration(self.migrate(source, destination), 10)
-        self.assert_failed(view, "failed", rf"the gate is being restarted$|^sealift-gate: {GONE}")
+        self.assert_failed(view, "failed", rf"the gate is being restarted$|^sealift-gate {GONE}")
         self.gate_is_back(source)
         self.moved(source, destination)
         self.assert_runs_only(destination)

@@ -189,6 +189,75 @@ static void test_disks_and_nics(void **state)
 		"\"mac\":\"52:54:00:00:00:02\",\"bus\":\"pcie.0\",\"addr\":\"0x11\",\"romfile\":\"\"}");
 }
 
+/* The same machine, device by device, with nothing behind it. */
+static void test_twin(void **state)
+{
+	Fixture *f = *state;
+	AUTO_QEMU_COMMAND QemuCommand c, real;
+
+	build(f, &real);
+	f->input.is_twin = true;
+	f->input.sockets_fd = -1;
+	f->input.memory_fd = FD_DISK;
+	build(f, &c);
+	assert_string_equal(value_of(&c, "-sandbox", 0), value_of(&real, "-sandbox", 0));
+	assert_string_equal(value_of(&c, "-machine", 0), value_of(&real, "-machine", 0));
+	assert_string_equal(value_of(&c, "-m", 0), value_of(&real, "-m", 0));
+	assert_true(has(&c, "-S"));
+	assert_false(has(&c, "-incoming") || has(&c, "-add-fd") || has(&c, "-vnc"));
+	is_json(&c, "-object", 0,
+		"{\"qom-type\":\"memory-backend-file\",\"id\":\"m0\",\"size\":268435456,"
+		"\"mem-path\":\"/proc/self/fd/3\",\"share\":true,\"dump\":false}");
+	assert_string_equal(value_of(&c, "-chardev", 0), "socket,id=qmp0,fd=4");
+	assert_string_equal(value_of(&c, "-chardev", 1), "null,id=serial0");
+	assert_string_equal(value_of(&c, "-kernel", 0), "/proc/self/fd/5");
+	assert_false(has(&c, "-initrd") || has(&c, "-append"));
+	is_json(&c, "-blockdev", 1,
+		"{\"driver\":\"null-co\",\"node-name\":\"disk1\",\"size\":1048576,"
+		"\"read-zeroes\":true,\"read-only\":true}");
+	is_json(&c, "-netdev", 0, "{\"type\":\"hubport\",\"id\":\"net0\",\"hubid\":0}");
+	is_json(&c, "-netdev", 1, "{\"type\":\"user\",\"id\":\"net1\"}");
+	for (unsigned int i = 0; i < 4; i++)
+		assert_string_equal(value_of(&c, "-device", i), value_of(&real, "-device", i));
+	assert_int_equal(c.fds_count, 3);
+	assert_int_equal(c.fds[0], FD_DISK);
+	assert_int_equal(c.fds[2], FD_KERNEL);
+}
+
+/* What VMs of one kind differ in makes no other twin; what makes another machine does. */
+static void test_twins_of_one_kind_are_alike(void **state)
+{
+	Fixture *f = *state;
+	AUTO_QEMU_COMMAND QemuCommand c, other, larger;
+
+	f->input.is_twin = true;
+	build(f, &c);
+	strcpy(f->vm.manifest.uuid, "7f1c0f3e-2f0b-4f4e-9d58-1f0f8a1b2c3d");
+	strcpy(f->vm.manifest.nics[0].mac, "52:54:00:00:00:77");
+	strcpy(f->vm.manifest.append, "quiet");
+	build(f, &other);
+	assert_int_equal(c.argc, other.argc);
+	for (size_t i = 0; i < c.argc; i++)
+		assert_string_equal(c.argv[i], other.argv[i]);
+	f->vm.manifest.memory_bytes *= 2;
+	build(f, &larger);
+	assert_string_not_equal(value_of(&c, "-m", 0), value_of(&larger, "-m", 0));
+}
+
+static void test_dump(void **state)
+{
+	Fixture *f = *state;
+	AUTO_QEMU_COMMAND QemuCommand c = { .argc = 0 };
+	Error err = ERROR_INIT;
+
+	assert_true(qemu_command_build_dump(&f->input, FD_DISK, &c, &err));
+	assert_string_equal(value_of(&c, "-dump-vmstate", 0), "/proc/self/fd/3");
+	assert_string_equal(value_of(&c, "-machine", 0), "type=pc-q35-10.0");
+	assert_true(has(&c, "-sandbox") && has(&c, "-nodefaults"));
+	assert_int_equal(c.fds_count, 1);
+	assert_int_equal(c.fds[0], FD_DISK);
+}
+
 static void test_other_machine(void **state)
 {
 	Fixture *f = *state;
@@ -295,6 +364,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_source, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disks_and_nics, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_twin, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_twins_of_one_kind_are_alike, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_dump, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_machine, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_incoming, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_values_stay_values, setup, teardown),

@@ -29,6 +29,9 @@ static const Row report_rows[] = {
 	{ "cipher", "cipher", ROW_TEXT },
 	{ "provider", "cipher's provider", ROW_TEXT },
 	{ "mode", "mode", ROW_TEXT },
+	{ "guard", "guard", ROW_TEXT },
+	{ "guard_ms", "  judging device state", ROW_DURATION },
+	{ "guard_warnings", "  rules broken", ROW_NUMBER },
 };
 
 static const Row detail_rows[] = {
@@ -42,6 +45,7 @@ static const Row detail_rows[] = {
 	{ "result", "result", ROW_TEXT },
 	{ "mode", "mode", ROW_TEXT },
 	{ "aead", "cipher's provider", ROW_TEXT },
+	{ "guard", "guard", ROW_TEXT },
 	{ "channels", "channels", ROW_NUMBER },
 	{ "percent", "percent", ROW_NUMBER },
 	{ "bytes_done", "bytes done", ROW_BYTES },
@@ -96,6 +100,15 @@ static void warn_if_readable(FILE *stream, const json_t *object)
 			"  on the way could read the VM's memory.\n");
 }
 
+static void warn_if_unguarded(FILE *stream, const json_t *object)
+{
+	const char *guard = api_text(object, "guard");
+
+	if (guard && !strcmp(guard, "warn"))
+		fprintf(stream,
+			"  WARNING: this host's guard only warns. A stream that breaks its rules reaches QEMU.\n");
+}
+
 void report_short_id(const json_t *migration, char out[REPORT_ID_SHORT])
 {
 	const char *id = api_text(migration, "migration");
@@ -118,6 +131,7 @@ void report_print(FILE *stream, const json_t *migration)
 		fprintf(stream, "%s runs on %s (migration %s)\n", vm, peer, id);
 	print_rows(stream, report, report_rows, ARRAY_SIZE(report_rows));
 	warn_if_readable(stream, report);
+	warn_if_unguarded(stream, report);
 }
 
 void report_print_details(FILE *stream, const json_t *migration)
@@ -136,6 +150,7 @@ void report_print_details(FILE *stream, const json_t *migration)
 		print_rows(stream, report, report_rows, ARRAY_SIZE(report_rows));
 	}
 	warn_if_readable(stream, report ? report : migration);
+	warn_if_unguarded(stream, report ? report : migration);
 }
 
 bool report_is_active(const json_t *migration)

@@ -1,37 +1,53 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "programs/mover/filter.h"
 
-#include <assert.h>
-
-bool filter_open(FilterChain *chain, const StreamFilter *filters, size_t count, size_t channels,
-		 Error *err)
+bool filter_open(Filter *filter, const StreamFilter *row, const FilterSetup *setup, Error *err)
 {
-	assert(count <= FILTER_MAX);
-	*chain = (FilterChain){ .filters = filters };
-	for (; chain->count < count; chain->count++) {
-		const StreamFilter *filter = &filters[chain->count];
-
-		chain->contexts[chain->count] = filter->open(channels, err);
-		if (!chain->contexts[chain->count]) {
-			filter_close(chain);
-			return error_prefix(err, "%s", filter->name);
-		}
-	}
+	*filter = (Filter){ .row = NULL };
+	if (!row)
+		return true;
+	filter->context = row->open(setup, err);
+	if (!filter->context)
+		return error_prefix(err, "%s", row->name);
+	filter->row = row;
 	return true;
 }
 
-bool filter_judge(const FilterChain *chain, const FilterPiece *piece, Error *err)
+bool filter_take(const Filter *filter, unsigned int channel, const uint8_t *window, size_t size,
+		 const GuardSink *sink, size_t *ret_taken, Error *err)
 {
-	for (size_t i = 0; i < chain->count; i++)
-		if (!chain->filters[i].judge(chain->contexts[i], piece, err))
-			return error_prefix(err, "%s refuses", chain->filters[i].name);
+	const StreamFilter *row = filter->row;
+
+	if (!row) {
+		*ret_taken = size;
+		return sink->write(sink->context, window, size, err);
+	}
+	*ret_taken = 0;
+	if (!row->take(filter->context, channel, window, size, sink, ret_taken, err))
+		return error_prefix(err, "%s refuses", row->name);
+	if (*ret_taken > size || size - *ret_taken >= FILTER_REST_MAX)
+		return error_set(err, ERROR_INTERNAL, "%s took %zu bytes of %zu", row->name,
+				 *ret_taken, size);
 	return true;
 }
 
-void filter_close(FilterChain *chain)
+bool filter_end(const Filter *filter, unsigned int channel, size_t left, Error *err)
 {
-	while (chain->count) {
-		chain->count--;
-		chain->filters[chain->count].close(chain->contexts[chain->count]);
-	}
+	if (!filter->row || filter->row->end(filter->context, channel, left, err))
+		return true;
+	return error_prefix(err, "%s refuses", filter->row->name);
+}
+
+void filter_counters(const Filter *filter, GuardCounters *ret_counters)
+{
+	*ret_counters = (GuardCounters){ .ram_pages = 0 };
+	if (filter->row && filter->row->counters)
+		filter->row->counters(filter->context, ret_counters);
+}
+
+void filter_close(Filter *filter)
+{
+	if (filter->row)
+		filter->row->close(filter->context);
+	*filter = (Filter){ .row = NULL };
 }

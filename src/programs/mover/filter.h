@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The stage between decryption and the hypervisor: a table of stream filters, each of which judges
- * every piece of a stream before one byte of it is written to QEMU. Today's product has none; the
- * guard, which decodes QEMU's stream, will sit here.
+ * The stage between decryption and the hypervisor: one filter sees every incoming byte of a
+ * migration before QEMU does, and itself hands on what it has judged. At the destination these are
+ * the main channel and multifd, at the source the return path.
+ *
+ * A filter is shown the bytes that it has not taken yet, with what came since behind them, so that
+ * it can wait for the rest of a unit without keeping a copy.
  */
 #ifndef SEALIFT_PROGRAMS_MOVER_FILTER_H
 #define SEALIFT_PROGRAMS_MOVER_FILTER_H
@@ -10,45 +13,59 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/bounds.h"
-#include "base/cleanup.h"
-#include "base/error.h"
-#include "wire/keys.h"
+#include "guard/guard.h"
+#include "role/messages.h"
 
-/* What a filter is told about a piece: which stream, and where in it. */
-typedef struct FilterPiece {
-	KeysDirection direction; /* KEYS_TO_SOURCE is the return path */
-	unsigned int channel;
-	uint64_t offset; /* of bytes[0] in this stream */
-	const uint8_t *bytes;
-	size_t size; /* 0: the stream has ended well, at offset */
-} FilterPiece;
+/* What a filter's thread of a channel leaves untaken at most: the headroom before each incoming
+ * record. */
+enum { FILTER_REST_MAX = GUARD_WINDOW };
 
+/* What a filter is told of the migration. Borrowed for the time of the call, but the two last. */
+typedef struct FilterSetup {
+	MoverSide side;
+	size_t channels;
+	MoverGuard guard;
+	GuardExpected expected; /* at the destination, unless guard is MOVER_GUARD_OFF */
+	/* Mode warn: from the thread of a channel; outlives the filter. */
+	void (*on_warning)(void *context, const char *text);
+	void *context;
+} FilterSetup;
+
+/* See guard.h for what each function is to do; guard_take and guard_end set the pattern. */
 typedef struct StreamFilter {
-	const char *name; /* in messages: "guard refuses ..." */
-	/* One context for a migration, since a filter may have to see channels together. Called
-	 * after the last seccomp filter. NULL with *err on failure. */
-	void *(*open)(size_t channels, Error *err);
+	const char *name; /* in messages: "guard refuses: ..." */
+	/* One context for a migration, since a filter has to see channels together. Called after
+	 * the last seccomp filter. NULL with *err on failure. */
+	void *(*open)(const FilterSetup *setup, Error *err);
 	/* Called by the thread of each channel, at the same time for several channels; in order for
-	 * one. False with *err refuses: the migration ends and nothing of the piece is written. */
-	bool (*judge)(void *context, const FilterPiece *piece, Error *err);
+	 * one. */
+	bool (*take)(void *context, unsigned int channel, const uint8_t *window, size_t size,
+		     const GuardSink *sink, size_t *ret_taken, Error *err);
+	bool (*end)(void *context, unsigned int channel, size_t left, Error *err);
+	/* NULL: it counts nothing. */
+	void (*counters)(const void *context, GuardCounters *ret_counters);
 	void (*close)(void *context);
 } StreamFilter;
 
-enum { FILTER_MAX = 4 };
+/* The guard; not asked for where MoverSetup says MOVER_GUARD_OFF. */
+extern const StreamFilter filter_guard;
 
-/* The opened filters of one migration, asked in table order. */
-typedef struct FilterChain {
-	const StreamFilter *filters;
-	size_t count;
-	void *contexts[FILTER_MAX];
-} FilterChain;
+/* The filter of one migration; all zero: none, everything passes. */
+typedef struct Filter {
+	const StreamFilter *row;
+	void *context;
+} Filter;
 
-/* The table outlives the chain; count <= FILTER_MAX. On failure nothing stays open. */
-MUST_CHECK bool filter_open(FilterChain *chain, const StreamFilter *filters, size_t count,
-			    size_t channels, Error *err);
-/* False as soon as one refuses; the error begins with that filter's name. */
-MUST_CHECK bool filter_judge(const FilterChain *chain, const FilterPiece *piece, Error *err);
-void filter_close(FilterChain *chain);
+/* The row outlives the filter; NULL: none. On failure nothing stays open. */
+MUST_CHECK bool filter_open(Filter *filter, const StreamFilter *row, const FilterSetup *setup,
+			    Error *err);
+/* What is left is less than FILTER_REST_MAX, else ERROR_INTERNAL. A refusal begins with the
+ * filter's name. */
+MUST_CHECK bool filter_take(const Filter *filter, unsigned int channel, const uint8_t *window,
+			    size_t size, const GuardSink *sink, size_t *ret_taken, Error *err);
+MUST_CHECK bool filter_end(const Filter *filter, unsigned int channel, size_t left, Error *err);
+/* Zeros without a filter. */
+void filter_counters(const Filter *filter, GuardCounters *ret_counters);
+void filter_close(Filter *filter);
 
 #endif

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <jansson.h>
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
@@ -228,6 +229,9 @@ static bool run(int argc, char **argv, const MoverConfig *config, const Log *log
 
 	if (!parse_arguments(argc, argv, &arguments, err) || !crypto_prepare(err))
 		return false;
+	/* The guard's tables of names are hashed with a seed of the kernel's, for which jansson
+	 * opens a file: later it would find none. */
+	json_object_seed(0);
 	/* One arena: the main thread allocates, the others hardly ever. */
 	mallopt(M_ARENA_MAX, 1);
 	signal(SIGPIPE, SIG_IGN);

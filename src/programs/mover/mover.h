@@ -8,8 +8,8 @@
 #include "wire/record.h"
 
 typedef struct MoverConfig {
-	const StreamFilter *filters;
-	size_t filters_count; /* at most FILTER_MAX */
+	const StreamFilter *filter; /* NULL: none */
+	bool filter_always;	    /* also where MoverSetup says MOVER_GUARD_OFF: for tests */
 	RecordLimits limits;
 	size_t padding;	  /* see RecordOptions */
 	int64_t proof_us; /* how long a connection may take to prove itself */

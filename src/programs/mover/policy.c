@@ -13,7 +13,8 @@ static const char *const syscalls[] = {
 	"shutdown",		/* session.c: ends of streams, abort */
 	"poll",	     "ppoll",	/* loop.c */
 	"read",			/* loop.c: the event descriptor by which threads wake it */
-	"pread64",		/* stats.c: its own status file, opened before */
+	"pread64",		/* stats.c: its own status file, opened before; session.c: what
+				 * the guard has to know, in memory of the engine */
 	"getrusage",		/* stats.c */
 	NULL,
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "programs/mover/relay.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,7 +14,11 @@ enum {
 	/* Content, which begins behind the header, lies on a cache line. */
 	CONTENT_ALIGN = 64,
 	BUFFER_STRIDE = (RECORD_BUFFER_SIZE + CONTENT_ALIGN + 4095) / 4096 * 4096,
+	/* Before each incoming buffer: for what a filter did not take of the record before. */
+	HEADROOM = FILTER_REST_MAX,
+	CHANNEL_STRIDE = 2 * BUFFER_STRIDE + HEADROOM,
 };
+static_assert(CHANNEL_STRIDE <= 2 << 20, "at most 2 MiB a channel");
 
 static void count(Flow *flow, size_t stream, size_t wire)
 {
@@ -193,42 +198,92 @@ static bool wait_for_local(Channel *channel, Error *err)
 	return !atomic_load(&session->stopping) || error_set(err, ERROR_CANCELLED, "stopped");
 }
 
-static bool judge(Channel *channel, const RecordView *record, uint64_t offset, Error *err)
+/*
+ * Where a filter's bytes go: QEMU's socket. What it hands on is most often what stands in the
+ * window anyway, unit behind unit, so that these become one system call for a record and not one
+ * for each unit. What was put together is sent when the filter is content with the whole window, or
+ * hands on bytes of another place (what it had held).
+ */
+typedef struct Delivery {
+	Channel *channel;
+	bool *deaf; /* QEMU at the source is gone, the rest of the return path has no reader */
+	const uint8_t *window;
+	size_t window_size;
+	const uint8_t *bytes; /* inside the window */
+	size_t size;
+} Delivery;
+
+static bool send_local(const Delivery *delivery, const uint8_t *bytes, size_t size, Error *err)
 {
-	Session *session = channel->session;
-	const FilterPiece piece = {
-		.direction =
-			session->side == MOVER_DESTINATION ? KEYS_TO_DESTINATION : KEYS_TO_SOURCE,
-		.channel = channel->index,
-		.offset = offset,
-		.bytes = record->content,
-		.size = record->type == RECORD_END ? 0 : record->size,
-	};
+	const Channel *channel = delivery->channel;
 
-	return filter_judge(&session->filters, &piece, err);
-}
-
-/* *deaf: QEMU at the source is gone, the rest of the return path has no reader. */
-static bool deliver(Channel *channel, const RecordView *record, bool *deaf, Error *err)
-{
-	uint64_t end = record_opener_bytes(channel->opener);
-
-	if (!wait_for_local(channel, err) || !judge(channel, record, end - record->size, err))
-		return false;
-	if (*deaf || send_all(channel->local_fd, record->content, record->size))
+	if (!size || *delivery->deaf || send_all(channel->local_fd, bytes, size))
 		return true;
-	*deaf = channel->session->side == MOVER_SOURCE && is_plain_close(channel, errno);
-	return *deaf || error_set_errno(err, ERROR_HYPERVISOR, errno,
-					"QEMU stopped reading at byte %llu of its stream",
-					(unsigned long long)end);
+	*delivery->deaf = channel->session->side == MOVER_SOURCE && is_plain_close(channel, errno);
+	return *delivery->deaf ||
+	       error_set_errno(err, ERROR_HYPERVISOR, errno,
+			       "QEMU stopped reading near byte %llu of its stream",
+			       (unsigned long long)record_opener_bytes(channel->opener));
 }
 
-static bool finish_in(Flow *flow, const RecordView *record, Error *err)
+static bool is_in_window(const Delivery *delivery, const uint8_t *bytes, size_t size)
+{
+	uintptr_t at = (uintptr_t)bytes, from = (uintptr_t)delivery->window;
+
+	return at >= from && at - from <= delivery->window_size &&
+	       size <= delivery->window_size - (at - from);
+}
+
+static bool write_judged(void *context, const uint8_t *bytes, size_t size, Error *err)
+{
+	Delivery *delivery = context;
+	size_t waiting = delivery->size;
+
+	if (waiting && bytes == delivery->bytes + waiting &&
+	    is_in_window(delivery, delivery->bytes, waiting + size)) {
+		delivery->size += size;
+		return true;
+	}
+	delivery->size = 0;
+	if (!send_local(delivery, delivery->bytes, waiting, err))
+		return false;
+	if (!is_in_window(delivery, bytes, size))
+		return send_local(delivery, bytes, size, err);
+	delivery->bytes = bytes;
+	delivery->size = size;
+	return true;
+}
+
+/* The rest that the filter has not taken stands before the buffer, and goes to just before the
+ * content: the record's header, which lay between, has done its work. */
+static bool deliver(Flow *flow, const RecordView *record, bool *deaf, Error *err)
+{
+	Channel *channel = flow->channel;
+	uint8_t *window = flow->buffer + RECORD_HEADER_SIZE - flow->rest;
+	size_t size = flow->rest + record->size, taken = 0;
+	Delivery delivery = {
+		.channel = channel, .deaf = deaf, .window = window, .window_size = size
+	};
+	const GuardSink sink = { .write = write_judged, .context = &delivery };
+
+	if (!wait_for_local(channel, err))
+		return false;
+	memmove(window, flow->buffer - flow->rest, flow->rest);
+	if (!filter_take(&channel->session->filter, channel->index, window, size, &sink, &taken,
+			 err) ||
+	    !send_local(&delivery, delivery.bytes, delivery.size, err))
+		return false;
+	flow->rest = size - taken;
+	memmove(flow->buffer - flow->rest, window + taken, flow->rest);
+	return true;
+}
+
+static bool finish_in(Flow *flow, Error *err)
 {
 	Channel *channel = flow->channel;
 
 	if (!wait_for_local(channel, err) ||
-	    !judge(channel, record, record_opener_bytes(channel->opener), err))
+	    !filter_end(&channel->session->filter, channel->index, flow->rest, err))
 		return false;
 	/* Of a socket that QEMU has closed already there is nothing to end. */
 	(void)shutdown(channel->local_fd, SHUT_WR);
@@ -246,10 +301,10 @@ static bool relay_in(Flow *flow, Error *err)
 		if (!receive_record(flow, &record, &wire, err))
 			return false;
 		count(flow, record.type == RECORD_DATA ? record.size : 0, wire);
-		if (record.type == RECORD_DATA && !deliver(flow->channel, &record, &deaf, err))
+		if (record.type == RECORD_DATA && !deliver(flow, &record, &deaf, err))
 			return false;
 		if (record.type == RECORD_END)
-			return finish_in(flow, &record, err);
+			return finish_in(flow, err);
 	}
 }
 
@@ -289,7 +344,7 @@ static void *run_thread(void *argument)
 /* One mapping for all buffers, so that huge pages fit well. */
 static bool map_buffers(Session *session, size_t channels, Error *err)
 {
-	size_t size = channels * 2 * BUFFER_STRIDE;
+	size_t size = channels * CHANNEL_STRIDE;
 	uint8_t *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (at == MAP_FAILED)
@@ -301,8 +356,8 @@ static bool map_buffers(Session *session, size_t channels, Error *err)
 	session->buffers_size = size;
 	at += CONTENT_ALIGN - RECORD_HEADER_SIZE;
 	for (size_t i = 0; i < channels; i++) {
-		session->channels[i].out.buffer = at + 2 * i * BUFFER_STRIDE;
-		session->channels[i].in.buffer = at + (2 * i + 1) * BUFFER_STRIDE;
+		session->channels[i].out.buffer = at + i * CHANNEL_STRIDE;
+		session->channels[i].in.buffer = at + i * CHANNEL_STRIDE + BUFFER_STRIDE + HEADROOM;
 	}
 	return true;
 }

@@ -2,7 +2,7 @@
 /*
  * The threads that move a channel's bytes. In place, in one buffer for each thread: out, from
  * QEMU's socket into the buffer, sealed there, to TCP; in, from TCP into the buffer, opened there,
- * judged by the filters, to QEMU's socket.
+ * judged by the filter, to QEMU's socket.
  */
 #ifndef SEALIFT_PROGRAMS_MOVER_RELAY_H
 #define SEALIFT_PROGRAMS_MOVER_RELAY_H

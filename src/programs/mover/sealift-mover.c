@@ -5,8 +5,7 @@
 int main(int argc, char **argv)
 {
 	const MoverConfig config = {
-		.filters = NULL, /* the guard will stand here */
-		.filters_count = 0,
+		.filter = &filter_guard,
 		.limits = record_limits_default,
 		.padding = 0,
 		.proof_us = 5000000,

@@ -9,11 +9,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "programs/mover/relay.h"
 
-enum { DROPS_LOGGED_MAX = 16 };
+enum { DROPS_LOGGED_MAX = 16, WARNINGS_LOGGED_MAX = 16 };
 
 static void init_channel(Session *session, unsigned int index)
 {
@@ -76,7 +78,7 @@ void session_clear(Session *session)
 		clear_channel(&session->channels[i]);
 	drop_proofs(session);
 	relay_free_buffers(session);
-	filter_close(&session->filters);
+	filter_close(&session->filter);
 	secret_free(session->prk);
 	pace_clear(&session->pace);
 	pthread_cond_destroy(&session->changed);
@@ -89,24 +91,31 @@ void session_clear(Session *session)
  * First the flag, then TCP, then QEMU's sockets: a thread that sees the end of QEMU's stream
  * because of this must find the flag set, else it would tell the peer that a cut stream is whole.
  */
-static void stop_locked(Session *session)
+static void stop_network_locked(Session *session)
 {
 	atomic_store(&session->stopping, true);
 	for (size_t i = 0; i < LIMIT_CHANNELS; i++)
 		if (session->channels[i].network_fd >= 0)
 			(void)shutdown(session->channels[i].network_fd, SHUT_RDWR);
+	pace_stop(&session->pace);
+	pthread_cond_broadcast(&session->changed);
+}
+
+static void stop_local_locked(Session *session)
+{
+	session->local_stopped = true;
 	for (size_t i = 0; i < LIMIT_CHANNELS; i++)
 		if (session->channels[i].local_fd >= 0)
 			(void)shutdown(session->channels[i].local_fd, SHUT_RDWR);
-	pace_stop(&session->pace);
-	pthread_cond_broadcast(&session->changed);
 }
 
 void session_stop(Session *session)
 {
 	pthread_mutex_lock(&session->lock);
 	if (!atomic_load(&session->stopping))
-		stop_locked(session);
+		stop_network_locked(session);
+	if (!session->local_stopped)
+		stop_local_locked(session);
 	pthread_mutex_unlock(&session->lock);
 }
 
@@ -118,7 +127,7 @@ void session_fail(Session *session, unsigned int channel, const Error *cause)
 		session->failed_channel = channel;
 		session->failure = *cause;
 		error_prefix(&session->failure, "channel %s", session->channels[channel].name);
-		stop_locked(session);
+		stop_network_locked(session);
 	}
 	pthread_mutex_unlock(&session->lock);
 	session_wake(session);
@@ -134,10 +143,79 @@ void session_wake(const Session *session)
 	(void)put;
 }
 
-static bool start_filters(Session *session, Error *err)
+/* From the thread of a channel: the rule that was broken is for the log of the host; how many there
+ * were goes with the counters. */
+static void on_guard_warning(void *context, const char *text)
 {
-	return filter_open(&session->filters, session->config->filters,
-			   session->config->filters_count, session->channels_count, err);
+	Session *session = context;
+
+	if (atomic_fetch_add(&session->warnings_logged, 1) < WARNINGS_LOGGED_MAX)
+		log_warning(session->log, "guard (only warns): %s", text);
+}
+
+/* What the engine made of its own QEMU: sealed memory, so that nobody changes it while it is read.
+ */
+static bool read_given(int fd, const char *what, size_t max_bytes, Buffer *bytes, Error *err)
+{
+	uint8_t chunk[4096];
+	ssize_t got;
+
+	while ((got = pread(fd, chunk, sizeof(chunk), (off_t)bytes->used)) > 0)
+		if (bytes->used + (size_t)got > max_bytes)
+			return error_set(err, ERROR_INTERNAL, "%s has more than %zu bytes", what,
+					 max_bytes);
+		else if (!buffer_put(bytes, chunk, (size_t)got, err))
+			return false;
+	return !got || error_set_errno(err, ERROR_INTERNAL, errno, "cannot read %s", what);
+}
+
+/* False if there is none. */
+static bool read_uuid(const char *text, uint8_t uuid[16])
+{
+	size_t used = 0;
+
+	for (const char *at = text; *at && used < 16;) {
+		unsigned int byte;
+
+		at += *at == '-';
+		if (sscanf(at, "%2x", &byte) != 1)
+			return false;
+		uuid[used++] = (uint8_t)byte;
+		at += 2;
+	}
+	return used == 16;
+}
+
+static bool start_filter(Session *session, const MoverSetup *setup, const IpcMessage *message,
+			 Error *err)
+{
+	AUTO_BUFFER Buffer twin = BUFFER_INIT(LIMIT_TWIN), dump = BUFFER_INIT(LIMIT_TWIN_DUMP);
+	bool expects = setup->guard != MOVER_GUARD_OFF && setup->side == MOVER_DESTINATION;
+	FilterSetup filter = { .side = setup->side,
+			       .channels = session->channels_count,
+			       .guard = setup->guard,
+			       .on_warning = on_guard_warning,
+			       .context = session };
+
+	if (message->fds_count != (expects ? 2 : 0))
+		return error_set(err, ERROR_INTERNAL, "%zu descriptors with the setup, not %d",
+				 message->fds_count, expects ? 2 : 0);
+	if (expects && (!read_given(message->fds[0], "the twin", LIMIT_TWIN, &twin, err) ||
+			!read_given(message->fds[1], "the dump", LIMIT_TWIN_DUMP, &dump, err)))
+		return false;
+	filter.expected = (GuardExpected){ .channels = (unsigned int)session->channels_count,
+					   .twin = twin.data,
+					   .twin_size = twin.used,
+					   .dump = dump.data,
+					   .dump_size = dump.used };
+	memcpy(filter.expected.machine, setup->machine, sizeof(setup->machine));
+	filter.expected.has_uuid = read_uuid(setup->uuid, filter.expected.uuid);
+	session->guard = setup->guard;
+	return filter_open(&session->filter,
+			   setup->guard != MOVER_GUARD_OFF || session->config->filter_always
+				   ? session->config->filter
+				   : NULL,
+			   &filter, err);
 }
 
 static bool on_setup(Session *session, IpcMessage *message, Error *err)
@@ -167,7 +245,7 @@ static bool on_setup(Session *session, IpcMessage *message, Error *err)
 	memcpy(session->proof_context.routing, setup->routing, sizeof(setup->routing));
 	pace_set_rate(&session->pace, setup->bandwidth_bytes_s);
 	session->set_up = true;
-	return start_filters(session, err);
+	return start_filter(session, setup, message, err);
 }
 
 static Channel *channel_of(Session *session, const IpcMessage *message, Error *err)
@@ -404,7 +482,10 @@ static bool report_failure(Session *session, Error *err)
 	if (!failed || session->failure_sent)
 		return true;
 	session->failure_sent = true;
-	return role_send_failure(session->link, channel, &failure, err);
+	if (!role_send_failure(session->link, channel, &failure, err))
+		return false;
+	session_stop(session);
+	return true;
 }
 
 static bool report_done(Session *session, Error *err)

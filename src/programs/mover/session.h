@@ -35,7 +35,8 @@ typedef struct Flow {
 	bool outbound; /* from QEMU to the peer */
 	bool has_thread;
 	pthread_t thread;
-	uint8_t *buffer;    /* RECORD_BUFFER_SIZE bytes */
+	uint8_t *buffer;    /* RECORD_BUFFER_SIZE bytes; inbound: FILTER_REST_MAX more before it */
+	size_t rest;	    /* inbound: bytes before the buffer that the filter has not taken */
 	atomic_bool ending; /* outbound: QEMU's end was seen, ours is being sent */
 	atomic_bool ended;  /* end record sent, or received and passed on */
 	bool reported;	    /* main thread: MOVER_ENDED was sent */
@@ -71,11 +72,14 @@ struct Session {
 	size_t channels_count;
 	Secret *prk;
 	ProofContext proof_context;
-	FilterChain filters;
+	Filter filter;
+	MoverGuard guard;
+	atomic_uint warnings_logged;
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* a channel got a descriptor, or the session stops */
 	atomic_bool stopping;	/* set before any socket is shut down */
+	bool local_stopped;	/* QEMU's sockets are */
 	bool failed;		/* failure is set */
 	bool failure_sent;
 	bool done_sent;
@@ -98,7 +102,8 @@ void session_clear(Session *session);
 
 /* Ends everything at once, without end records: QEMU and the peer see broken streams. */
 void session_stop(Session *session);
-/* The same with a cause; the first one counts. May be called by any thread. */
+/* The same with a cause; the first one counts. May be called by any thread. QEMU's sockets end only
+ * when the main thread has told the engine, which else would hear QEMU complain first. */
 void session_fail(Session *session, unsigned int channel, const Error *cause);
 /* Wakes the main thread. */
 void session_wake(const Session *session);

@@ -45,6 +45,7 @@ static uint64_t time_us(const struct timeval *time)
 bool session_stats(const Session *session, MoverStats *ret_stats, Error *err)
 {
 	struct rusage usage;
+	GuardCounters guard;
 
 	*ret_stats = (MoverStats){ 0 };
 	if (getrusage(RUSAGE_SELF, &usage))
@@ -67,5 +68,9 @@ bool session_stats(const Session *session, MoverStats *ret_stats, Error *err)
 		add_last(&ret_stats->last_byte_us, out);
 		add_last(&ret_stats->last_byte_us, in);
 	}
+	filter_counters(&session->filter, &guard);
+	ret_stats->guard_device_bytes = guard.device_bytes;
+	ret_stats->guard_us = guard.judging_us;
+	ret_stats->guard_warnings = guard.warnings;
 	return true;
 }
