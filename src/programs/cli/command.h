@@ -81,6 +81,7 @@ bool cmd_status(CliContext *context, const CliInput *input, Error *err);
 bool cmd_cancel(CliContext *context, const CliInput *input, Error *err);
 bool cmd_resolve(CliContext *context, const CliInput *input, Error *err);
 bool cmd_events(CliContext *context, const CliInput *input, Error *err);
+bool cmd_inspect(CliContext *context, const CliInput *input, Error *err);
 bool cmd_doctor(CliContext *context, const CliInput *input, Error *err);
 bool cmd_version(CliContext *context, const CliInput *input, Error *err);
 bool cmd_help(CliContext *context, const CliInput *input, Error *err);
@@ -91,6 +92,7 @@ extern const CliOption cmd_host_trust_options[];
 extern const CliOption cmd_migrate_options[];
 extern const CliOption cmd_status_options[];
 extern const CliOption cmd_resolve_options[];
+extern const CliOption cmd_inspect_options[];
 extern const CliOption cmd_doctor_options[];
 
 #endif

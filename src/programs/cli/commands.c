@@ -29,6 +29,8 @@ const CliCommand cli_commands[] = {
 	{ "resolve", "MIGRATION --run-here|--discard [--yes]", "decide a stuck migration",
 	  cmd_resolve_options, 1, 1, cmd_resolve, NULL },
 	{ "events", "", "print what happens until interrupted", NULL, 0, 0, cmd_events, NULL },
+	{ "inspect", "FILE|- [OPTION...]", "print what a recorded QEMU migration stream holds",
+	  cmd_inspect_options, 1, 1, cmd_inspect, NULL },
 	{ "doctor", "[OPTION...]", "say what this host can do and what is missing",
 	  cmd_doctor_options, 0, 0, cmd_doctor, NULL },
 	{ "version", "", "print the versions of this program and of the engine", NULL, 0, 0,

@@ -26,7 +26,7 @@ _sealift() {
 		[[ $word == -* ]] || words+=("$word")
 	done
 	case $prev in
-	--root | --crl | --kernel | --qemu | --config | --socket | --dir)
+	--root | --crl | --kernel | --qemu | --config | --socket | --dir | --twin | --dump)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
@@ -35,6 +35,13 @@ _sealift() {
 	case "${words[*]-}" in
 	"") choices=$(_sealift_commands) ;;
 	help | host | vm) choices=$(_sealift_commands "${words[0]}") ;;
+	inspect)
+		choices=
+		if [[ $cur != -* ]]; then
+			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+			return
+		fi
+		;;
 	"vm start")
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
