@@ -13,6 +13,7 @@ void source_finish_undo(Migration *m)
 	Error ignored = ERROR_INIT;
 	bool cancelled = m->error.category == ERROR_CANCELLED;
 
+	m->ports->mover_stop(m->ports->context, m);
 	if (!m->ports->vm_changed(m->ports->context, m, m->hv_gone ? VM_FAILED : VM_RUNNING, &ignored))
 		migration_log(m, true, "cannot record the VM's state: %s", ignored.text);
 	migration_log(m, true, "%s: %s (the guest %s)", cancelled ? "cancelled" : "failed", m->error.text,
@@ -65,13 +66,13 @@ void source_undo(Migration *m, const Error *cause)
 		migration_log(m, true, "goes on without the journal");
 	said = knows && m->connected && migration_send_reason(m, PEER_CANCEL, cause, &err);
 	migration_enter(m, SRC_UNDO);
-	m->ports->mover_stop(m->ports->context, m);
 	if (!m->record.cancel_owed || !said)
 		source_hang_up(m);
 	if (!m->hv_migrating || m->hv_gone) {
 		source_finish_undo(m);
 		return;
 	}
+	/* The mover stays till then: QEMU must not lose its sockets while its threads begin. */
 	m->ports->hv(m->ports->context, m, HV_CANCEL);
 	m->ports->set_tick(m->ports->context, m, UNDO_TICK_MS);
 }
@@ -89,6 +90,7 @@ void source_undo_answer(Migration *m, const HvState *state, const Error *failure
 	if (m->attempts >= UNDO_ATTEMPTS) {
 		if (m->record.state != MIGRATION_STUCK) {
 			m->record.state = MIGRATION_STUCK;
+			m->ports->mover_stop(m->ports->context, m);
 			migration_log(m, true, "the guest does not run again: %s",
 				      failure ? failure->text : "its hypervisor stays busy");
 			m->ports->notify(m->ports->context, m);

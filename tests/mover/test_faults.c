@@ -60,6 +60,24 @@ static void assert_cut_off(const Rig *rig, MoverSide side)
 	}
 }
 
+/* The source's QEMU is listened to until the engine has cancelled it, and no longer. */
+static void release_source(Rig *rig)
+{
+	static const uint8_t more[256 * 1024];
+	struct pollfd row = { .fd = rig->qemu[MOVER_SOURCE][0], .events = POLLHUP };
+
+	assert_int_equal(poll(&row, 1, 0), 0);
+	/* More than the socket holds. */
+	for (size_t sent = 0; sent < sizeof(more);) {
+		ssize_t got = send(row.fd, more + sent, sizeof(more) - sent, MSG_NOSIGNAL);
+
+		assert_true(got > 0);
+		sent += (size_t)got;
+	}
+	rig_send(rig, MOVER_SOURCE, MOVER_ABORT, 0, NULL, NULL);
+	assert_cut_off(rig, MOVER_SOURCE);
+}
+
 static void move_with_fault(const FaultRow *row, bool sealed, bool to_source)
 {
 	MoverSide from = to_source ? MOVER_DESTINATION : MOVER_SOURCE;
@@ -80,6 +98,7 @@ static void move_with_fault(const FaultRow *row, bool sealed, bool to_source)
 	rig_write_start(&writer);
 	rig_wait(&rig, to, &rig.movers[to].failed);
 	rig_wait(&rig, from, &rig.movers[from].failed);
+	release_source(&rig);
 	rig_stream_join(&writer);
 	rig_stream_join(&reader);
 	assert_failure(&rig.movers[to], row->category, row->text);
@@ -91,7 +110,6 @@ static void move_with_fault(const FaultRow *row, bool sealed, bool to_source)
 	assert_true(reader.same);
 	assert_true(reader.moved < 8 * MIB);
 	assert_false(rig.movers[to].ended[false][VICTIM]);
-	assert_cut_off(&rig, MOVER_SOURCE);
 	assert_cut_off(&rig, MOVER_DESTINATION);
 	rig_stop(&rig);
 }
@@ -234,6 +252,7 @@ static void test_abort_frees_who_is_blocked(void **state)
 	rig_send(&rig, MOVER_DESTINATION, MOVER_ABORT, 0, NULL, NULL);
 	assert_cut_off(&rig, MOVER_DESTINATION);
 	rig_wait(&rig, MOVER_SOURCE, &rig.movers[MOVER_SOURCE].failed);
+	rig_send(&rig, MOVER_SOURCE, MOVER_ABORT, 0, NULL, NULL);
 	rig_stream_join(&writer);
 	assert_false(writer.clean);
 	assert_false(rig.movers[MOVER_DESTINATION].ended[false][0]);
@@ -292,6 +311,7 @@ static void test_destination_qemu_dies(void **state)
 	rig_wait(&rig, MOVER_DESTINATION, &rig.movers[MOVER_DESTINATION].failed);
 	assert_failure(&rig.movers[MOVER_DESTINATION], ERROR_HYPERVISOR, "channel main: QEMU");
 	rig_wait(&rig, MOVER_SOURCE, &rig.movers[MOVER_SOURCE].failed);
+	rig_send(&rig, MOVER_SOURCE, MOVER_ABORT, 0, NULL, NULL);
 	rig_stream_join(&writer);
 	assert_false(writer.clean);
 	rig_stop(&rig);

@@ -324,19 +324,41 @@ static bool wait_for_channel(Flow *flow)
 	return !atomic_load(&session->stopping);
 }
 
+/*
+ * What QEMU still says while the engine cancels it goes nowhere, but it is listened to: where
+ * sockets break while its multifd threads begin, QEMU 10.0 waits for them for ever
+ * (multifd_send_sync_main, migration/multifd.c) and cannot even be cancelled.
+ */
+static void drain(Flow *flow)
+{
+	Channel *channel = flow->channel;
+	Session *session = channel->session;
+	ssize_t got = 1;
+
+	if (!flow->outbound || session->side != MOVER_SOURCE)
+		return;
+	pthread_mutex_lock(&session->lock);
+	while (channel->local_fd < 0 && !session->local_stopped)
+		pthread_cond_wait(&session->changed, &session->lock);
+	pthread_mutex_unlock(&session->lock);
+	while (channel->local_fd >= 0 && (got > 0 || (got < 0 && errno == EINTR)))
+		got = recv(channel->local_fd, flow->buffer, RECORD_CONTENT_MAX, 0);
+}
+
 static void *run_thread(void *argument)
 {
 	Flow *flow = argument;
 	Session *session = flow->channel->session;
 	Error err = ERROR_INIT;
 
-	if (!wait_for_channel(flow))
-		return NULL;
-	if (flow->outbound ? relay_out(flow, &err) : relay_in(flow, &err)) {
+	if (!wait_for_channel(flow)) {
+		drain(flow);
+	} else if (flow->outbound ? relay_out(flow, &err) : relay_in(flow, &err)) {
 		atomic_store(&flow->ended, true);
 		session_wake(session);
 	} else {
 		session_fail(session, flow->channel->index, &err);
+		drain(flow);
 	}
 	return NULL;
 }

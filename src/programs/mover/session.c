@@ -107,6 +107,7 @@ static void stop_local_locked(Session *session)
 	for (size_t i = 0; i < LIMIT_CHANNELS; i++)
 		if (session->channels[i].local_fd >= 0)
 			(void)shutdown(session->channels[i].local_fd, SHUT_RDWR);
+	pthread_cond_broadcast(&session->changed);
 }
 
 void session_stop(Session *session)
@@ -335,13 +336,13 @@ static bool on_local(Session *session, IpcMessage *message, Error *err)
 	if (channel->local_fd >= 0)
 		return error_set(err, ERROR_INTERNAL, "a second socket of QEMU for channel %s",
 				 channel->name);
-	if (atomic_load(&session->stopping))
+	/* At the source it is taken and drained: relay.c. */
+	if (atomic_load(&session->stopping) && session->side == MOVER_DESTINATION)
 		return true;
 	if (!make_blocking(message->fds[0], err))
 		return false;
 	pthread_mutex_lock(&session->lock);
-	/* A thread may have stopped the session since: then this socket must end as well. */
-	if (atomic_load(&session->stopping))
+	if (session->local_stopped)
 		(void)shutdown(message->fds[0], SHUT_RDWR);
 	channel->local_fd = TAKE_FD(message->fds[0]);
 	pthread_cond_broadcast(&session->changed);
@@ -484,7 +485,9 @@ static bool report_failure(Session *session, Error *err)
 	session->failure_sent = true;
 	if (!role_send_failure(session->link, channel, &failure, err))
 		return false;
-	session_stop(session);
+	/* At the source QEMU is not left alone before the engine has cancelled it: relay.c, drain. */
+	if (session->side == MOVER_DESTINATION)
+		session_stop(session);
 	return true;
 }
 

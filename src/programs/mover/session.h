@@ -102,8 +102,9 @@ void session_clear(Session *session);
 
 /* Ends everything at once, without end records: QEMU and the peer see broken streams. */
 void session_stop(Session *session);
-/* The same with a cause; the first one counts. May be called by any thread. QEMU's sockets end only
- * when the main thread has told the engine, which else would hear QEMU complain first. */
+/* The network's side ends, with a cause; the first one counts. May be called by any thread. At the
+ * destination QEMU's sockets end when the main thread has told the engine, which else would hear QEMU
+ * complain first; at the source when the engine has cancelled QEMU and aborts us. */
 void session_fail(Session *session, unsigned int channel, const Error *cause);
 /* Wakes the main thread. */
 void session_wake(const Session *session);
