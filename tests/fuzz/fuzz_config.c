@@ -49,7 +49,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!good && (err.category != ERROR_CONFIG || !err.text[0]))
 		fuzz_fail("a refusal without a reason");
 	fuzz_reached(good ? REACHED_GOOD : REACHED_REFUSAL);
-	boot_files_free(config.resources.boot_files);
-	feature_cache_free(config.resources.feature_cache);
+	config_release(&config);
 	return 0;
 }
