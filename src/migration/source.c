@@ -250,7 +250,10 @@ static void on_mover_done(Migration *m)
 
 static void on_mover_failed(Migration *m, const Error *cause)
 {
-	/* Once ready is here the movers have done their work: the hypervisor's word decides. */
+	/* Once ready is here the movers have done their work: the hypervisor's word decides. It has
+	 * to hear that its return path is gone, or it would wait for it with the guest stopped. */
+	if (m->step == SRC_QUESTION)
+		m->ports->mover_stop(m->ports->context, m);
 	if (m->step >= SRC_QUESTION)
 		on_mover_done(m);
 	/* Its own death explains all that follows; a broken channel may be explained by the peer. */
