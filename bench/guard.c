@@ -13,7 +13,6 @@
  *goes nowhere.
  */
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,6 +21,7 @@
 #include "guard/guard.h"
 #include "qemustream/multifd.h"
 #include "qemustream/ram.h"
+#include "tests/guard/read_files.h"
 
 enum {
 	PAGE = 4096,
@@ -42,33 +42,6 @@ enum {
 	TAG_PART = 0x02,
 	TAG_FOOTER = 0x7e,
 };
-
-static _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static _Noreturn void die(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fprintf(stderr, "\n");
-	exit(1);
-}
-
-static void read_whole(const char *path, Buffer *buffer)
-{
-	AUTO_FILE FILE *file = fopen(path, "rb");
-	static uint8_t chunk[1 << 16];
-	Error err = ERROR_INIT;
-	size_t got;
-
-	if (!file)
-		die("%s: cannot open", path);
-	while ((got = fread(chunk, 1, sizeof(chunk), file)) > 0)
-		if (!buffer_put(buffer, chunk, got, &err))
-			die("%s", err.text);
-}
 
 static void put(Buffer *buffer, const void *bytes, size_t size)
 {

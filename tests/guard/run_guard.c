@@ -13,38 +13,12 @@
  * RETURN: of main's connection; multifd's are empty.
  */
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "tests/guard/run_guard.h"
 
 enum { ARG_MODE = 1, ARG_MACHINE, ARG_TWIN, ARG_DUMP, ARG_RETURN, ARG_MAIN };
-
-_Noreturn void die(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fprintf(stderr, "\n");
-	exit(1);
-}
-
-static void read_whole(const char *path, Buffer *buffer)
-{
-	AUTO_FILE FILE *file = fopen(path, "rb");
-	static uint8_t chunk[1 << 16];
-	Error err = ERROR_INIT;
-	size_t got;
-
-	if (!file)
-		die("%s: cannot open", path);
-	while ((got = fread(chunk, 1, sizeof(chunk), file)) > 0)
-		if (!buffer_put(buffer, chunk, got, &err))
-			die("%s: %s", path, err.text);
-}
 
 Guard *new_guard(const Files *files, GuardSide side)
 {

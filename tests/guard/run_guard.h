@@ -5,6 +5,7 @@
 
 #include "base/buffer.h"
 #include "guard/guard.h"
+#include "tests/guard/read_files.h"
 
 enum { FILE_MAX = 1 << 30 };
 
@@ -14,8 +15,6 @@ typedef struct Files {
 	unsigned int channels;
 	Buffer forward[LIMIT_CHANNELS];
 } Files;
-
-_Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Owned by the caller; ends the program if it cannot be had. */
 Guard *new_guard(const Files *files, GuardSide side);
