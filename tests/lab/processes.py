@@ -138,16 +138,29 @@ def kill(pid):
     wait_for(f"death of process {pid}", lambda: not alive(pid), 10)
 
 
+# Numbers of calls in which a thread of the mover waits for bytes, and holds no lock: read, poll,
+# recvfrom, recvmsg, ppoll (asm/unistd_64.h).
+WAITING_CALLS = {"0", "7", "45", "47", "271"}
+
+
 class HeldThread:
-    """One thread that stands still while the others of its process go on; by ptrace(2). To be used
-    by one thread of ours only."""
+    """One thread that stands still, in a call that waits for bytes, while the others of its process go
+    on; by ptrace(2). To be used by one thread of ours only."""
     SEIZE, INTERRUPT, DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
 
     def __init__(self, thread):
         self.thread = thread
+        wait_for(f"thread {thread} to wait for bytes", self.hold_in_call, 10)
+
+    def hold_in_call(self):
+        """Elsewhere it could hold a lock, which would hold all the others too."""
         self.call(self.SEIZE)
         self.call(self.INTERRUPT)
-        os.waitpid(thread, self.WALL)
+        os.waitpid(self.thread, self.WALL)
+        if read(f"/proc/{self.thread}/syscall").decode().split(" ")[0] in WAITING_CALLS:
+            return True
+        self.call(self.DETACH)
+        return False
 
     def call(self, request):
         libc = ctypes.CDLL(None, use_errno=True)
