@@ -22,7 +22,7 @@ void log_write(const Log *log, LogLevel level, const char *format, ...)
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	used = (size_t)snprintf(line, sizeof(line), "%s %.60s[%d]: ", words[level], log->program,
-				(int)getpid());
+				log->process ? log->process : (int)getpid());
 	for (const unsigned char *p = (const unsigned char *)text; *p && used < sizeof(line) - 6; p++) {
 		if (*p >= 0x20 && *p <= 0x7e)
 			line[used++] = (char)*p;

@@ -21,6 +21,7 @@ typedef struct Log {
 	const char *program;
 	LogLevel level;
 	int fd;
+	int process; /* to be named in each line; 0: what getpid(2) says */
 } Log;
 
 /* Writes one line; `format` gives text and fields, at most 1023 bytes. Safe for NULL log (drops). */

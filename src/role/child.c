@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "role/messages.h"
+#include "sandbox/sandbox.h"
 
 /* From the end of its link to its own end; more than that is no way to end. */
 enum { END_SECONDS = 2 };
@@ -209,7 +210,7 @@ Child *child_new(struct event_base *base, const ChildSpec *spec, const ChildEven
 		return NULL;
 	}
 	collect_argv(spec, argv);
-	child->pid = fork();
+	child->pid = sandbox_fork();
 	if (!child->pid)
 		become_child(spec, theirs, argv);
 	if (child->pid > 0)

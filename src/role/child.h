@@ -33,8 +33,9 @@ typedef struct ChildEvents {
 	void (*on_gone)(void *context, Child *child, const Error *cause);
 } ChildEvents;
 
-/* Starts the program. The child gets only the link, the given descriptors and standard error, and
- * an environment of PATH alone. Owned by the caller. */
+/* Starts the program, in a PID namespace of its own if that can be had (sandbox_fork). The child gets
+ * only the link, the given descriptors and standard error, and an environment of PATH alone. Owned by
+ * the caller. */
 Child *child_new(struct event_base *base, const ChildSpec *spec, const ChildEvents *events,
 		 void *context, Error *err);
 /* Kills (SIGKILL) and reaps it if it still runs; no event follows. NULL is fine. */

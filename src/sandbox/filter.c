@@ -17,18 +17,25 @@ static inline void filter_cleanup(scmp_filter_ctx *filter)
 #define AUTO_FILTER CLEANUP(filter_cleanup)
 
 /* clang-format off */
-/* What every role may do, and who needs it. */
+/*
+ * What every role may do, and who needs it. Of these comments, and those of the roles' policies,
+ * scripts/check-policies holds that they are true, and tests/sandbox/test_calls.py that the calls
+ * are made, but for those that are made seldom and say when.
+ */
 static const char *const base_syscalls[] = {
-	"exit", "exit_group",			    /* the end of main() and of threads */
-	"futex", "futex_time64",		    /* locks of the C library and OpenSSL */
-	"clock_gettime", "gettimeofday", "time",    /* where the vDSO has no clock source */
-	"getrandom", "getpid",			    /* OpenSSL's generators and their fork check */
-	"brk", "munmap", "mremap", "madvise",	    /* malloc */
-	"mlock", "munlock",			    /* base/secret.c */
-	"close", "write",			    /* descriptors; base/log.c */
-	"rt_sigreturn", "restart_syscall",	    /* the kernel's own */
-	"rt_sigprocmask",			    /* the end of threads */
-	"sched_getaffinity", "gettid",		    /* malloc's arenas, thread identity */
+	"exit", "exit_group",	 /* by the C library: the end of a thread, and of main */
+	"futex",		 /* by the C library: locks */
+	"futex_time64",		 /* by the C library, on processors of 32 bits (seldom) */
+	"clock_gettime",
+	"gettimeofday", "time",	 /* by the C library, where the vDSO has no clock (seldom) */
+	"getrandom",		 /* by OpenSSL: its generators, each hour or so anew (seldom) */
+	"getpid",		 /* by OpenSSL: whether it was forked */
+	"brk", "munmap", "madvise", /* by the C library: malloc */
+	"mremap",		 /* by the C library: a large block that grows (seldom) */
+	"mlock",		 /* base/secret.c: mlock() */
+	"close", "write",	 /* base/log.c: write(); by the C library: descriptors */
+	"rt_sigreturn", "restart_syscall", /* by the kernel, after signals and stops (seldom) */
+	"rt_sigprocmask",	 /* by the C library: the end of threads */
 	NULL,
 };
 
@@ -37,17 +44,19 @@ static const char *const base_syscalls[] = {
 
 /* Memory never becomes code. */
 static const SandboxRule base_rules[] = {
+	/* by the C library: malloc */
 	{ "mmap", WITHOUT_EXEC },
-	{ "mprotect", WITHOUT_EXEC },
 	{ NULL },
 };
 
 #if SANDBOX_SANITIZED
 /* What AddressSanitizer's and UBSan's run-time needs on top, in such builds only. */
 static const char *const sanitizer_syscalls[] = {
-	"sched_yield", "sigaltstack", "pipe", "pipe2", "read", "tgkill", "rt_sigaction", NULL,
+	"sched_yield",	"sigaltstack",	     "pipe",   "pipe2",	  "read", "tgkill",
+	"rt_sigaction", "sched_getaffinity", "gettid", "munlock", NULL,
 };
 static const SandboxRule sanitizer_rules[] = {
+	{ "mprotect", WITHOUT_EXEC },
 	{ "prctl", { { .index = 0, .mask = UINT32_MAX, .value = PR_GET_DUMPABLE } } },
 	{ NULL },
 };

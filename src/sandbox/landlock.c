@@ -11,6 +11,7 @@
 
 enum {
 	CREATE_RULESET_VERSION = 1,
+	FS_MAKE_BLOCK = 1 << 11,
 	NET_BIND_TCP = 1 << 0,
 	NET_CONNECT_TCP = 1 << 1,
 	SCOPE_ABSTRACT_UNIX_SOCKET = 1 << 0,
@@ -33,6 +34,14 @@ int landlock_abi(void)
 	return abi > 0 ? (int)abi : 0;
 }
 
+/* No rule is added: what is handled and not allowed is forbidden. */
+static bool enforce(const Ruleset *rules, size_t size)
+{
+	AUTO_FD int fd = (int)syscall(SYS_landlock_create_ruleset, rules, size, 0);
+
+	return fd >= 0 && syscall(SYS_landlock_restrict_self, fd, 0) == 0;
+}
+
 bool landlock_forbid_all(int abi, bool keep_network)
 {
 	size_t row = (size_t)abi < ARRAY_SIZE(fs_rights) ? (size_t)abi : ARRAY_SIZE(fs_rights) - 1;
@@ -49,8 +58,21 @@ bool landlock_forbid_all(int abi, bool keep_network)
 		rules.scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL;
 		size = sizeof(rules);
 	}
-	AUTO_FD int fd = (int)syscall(SYS_landlock_create_ruleset, &rules, size, 0);
+	return enforce(&rules, size);
+}
 
-	/* No rule is added: what is handled and not allowed is forbidden. */
-	return fd >= 0 && syscall(SYS_landlock_restrict_self, fd, 0) == 0;
+/* A ruleset must handle something. This is what no program here ever does. */
+bool sandbox_part_from_others(void)
+{
+	Ruleset rules = { .handled_access_fs = FS_MAKE_BLOCK };
+	int abi = landlock_abi();
+	size_t size = sizeof(uint64_t);
+
+	if (abi <= 0)
+		return false;
+	if (abi >= 6) {
+		rules.scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL;
+		size = sizeof(rules);
+	}
+	return enforce(&rules, size);
 }

@@ -12,7 +12,8 @@ static const SandboxPolicy probe_policy = {
 	.nofile_max = 16,
 };
 
-/* Does not return. */
+/* Does not return. No exec comes: more than async-signal-safe calls are fine, since nobody who asks
+ * has a second thread. */
 static void probe_child(const SandboxUser *user, int fd)
 {
 	Error err = ERROR_INIT;
@@ -46,7 +47,7 @@ bool sandbox_probe(const SandboxUser *user, SandboxReport *ret_report, Error *er
 	AUTO_FD int reader = ends[0];
 	AUTO_FD int writer = ends[1];
 
-	child = fork();
+	child = sandbox_fork();
 	if (child < 0)
 		return error_set_errno(err, ERROR_IO, errno, "cannot fork");
 	if (!child)

@@ -19,7 +19,7 @@
 
 const char *const sandbox_measure_words[SANDBOX_MEASURE_COUNT] = {
 	"no-new-privileges", "not-dumpable",  "seccomp",	 "landlock", "empty-root",
-	"network-namespace", "ipc-namespace", "no-capabilities", "own-user",
+	"network-namespace", "ipc-namespace", "no-capabilities", "own-user", "pid-namespace",
 };
 
 #if SANDBOX_SANITIZED
@@ -207,7 +207,8 @@ static bool stage_user(const SandboxUser *user, Error *err)
 /*
  * Should: leave the namespaces of the host, by privilege or else by an own user namespace, for
  * which the switch of user must come first, since only one user can be mapped. Mustn't: make a PID
- * namespace: after that no thread could be made, and no process will be anyway.
+ * namespace: it would hold only children, which there will be none of, and after it no thread could
+ * be made. Whoever is process 1 was put into one by its parent.
  */
 static bool stage_namespaces(const SandboxPolicy *policy, const SandboxUser *user,
 			     SandboxReport *report, Error *err)
@@ -219,6 +220,7 @@ static bool stage_namespaces(const SandboxPolicy *policy, const SandboxUser *use
 			return false;
 		mount_own = namespace_enter_user() && !unshare(CLONE_NEWNS);
 	}
+	note(report, SANDBOX_PID_NAMESPACE, getpid() == 1);
 	note(report, SANDBOX_IPC_NAMESPACE, !unshare(CLONE_NEWIPC | CLONE_NEWUTS));
 	if (!policy->keep_network)
 		note(report, SANDBOX_NETWORK_NAMESPACE, !unshare(CLONE_NEWNET));
@@ -260,11 +262,11 @@ bool sandbox_enter(const SandboxPolicy *policy, const SandboxUser *user, const i
 	if (!stage_environment(err) || !stage_descriptors(keep, n_keep, err) ||
 	    !stage_limits(policy, err) || !stage_namespaces(policy, user, &report, err))
 		return error_prefix(err, "sandbox of %s", policy->role);
-	capabilities_drop_bounding();
+	sandbox_drop_bounding_set();
 	if (!stage_user(user, err))
 		return error_prefix(err, "sandbox of %s", policy->role);
 	note(&report, SANDBOX_OWN_USER, root && user->given);
-	note(&report, SANDBOX_NO_CAPABILITIES, capabilities_drop_all());
+	note(&report, SANDBOX_NO_CAPABILITIES, sandbox_drop_capabilities());
 	if (!stage_floor(policy, &report, err))
 		return error_prefix(err, "sandbox of %s", policy->role);
 	*ret_report = report;

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Self-isolation of a role, in stages, after passt's isolation.c. A program calls
+ * Self-isolation of a role, in stages, after passt's isolation.c. Its parent calls
+ *
+ *	sandbox_fork()	   instead of fork(2), then exec
+ *
+ * and the program
  *
  *	sandbox_enter()    first thing in main(): before any thread, secret or byte of a peer
  *	...                read key files from descriptors, make threads, fill tables
@@ -11,7 +15,7 @@
  * all files by Landlock. sandbox_filter leaves only the system calls of the policy.
  *
  * The floor, without which both refuse: no new privileges, not dumpable, seccomp, and Landlock or
- *an empty root. What is missing above the floor stands in a SandboxReport.
+ * an empty root. What is missing above the floor stands in a SandboxReport.
  */
 #ifndef SEALIFT_SANDBOX_SANDBOX_H
 #define SEALIFT_SANDBOX_SANDBOX_H
@@ -77,6 +81,7 @@ typedef enum SandboxMeasure {
 	SANDBOX_IPC_NAMESPACE,	   /* IPC and UTS */
 	SANDBOX_NO_CAPABILITIES,   /* all sets and the bounding set */
 	SANDBOX_OWN_USER,	   /* neither root nor the user of the engine */
+	SANDBOX_PID_NAMESPACE,	   /* by sandbox_fork: no other process can be seen or signalled */
 	SANDBOX_MEASURE_COUNT,
 } SandboxMeasure;
 extern const char *const sandbox_measure_words[SANDBOX_MEASURE_COUNT];
@@ -89,6 +94,23 @@ typedef struct SandboxReport {
 
 /* Words of what is missing, "own-user, network-namespace"; empty if nothing is. */
 void sandbox_report_missing(const SandboxReport *report, char ret_text[SANDBOX_TEXT_SIZE]);
+
+/*
+ * As fork(2), but the child is process 1 of a PID namespace of its own where that can be had: by
+ * privilege, else (not for root) with a user namespace in which the present user and group keep
+ * their numbers. Where neither can be had it is an ordinary child, which sandbox_enter reports. The
+ * caller has one thread; the child makes only async-signal-safe calls until it executes or exits.
+ * -1 with errno only if fork(2) fails.
+ *
+ * Process 1 has no default signals (pid_namespaces(7)): from outside only SIGKILL ends it, and
+ * abort(3) ends it by the instruction that the C library keeps for that, as SIGSEGV. What the
+ * kernel itself raises (a fault, a call that a filter forbids) ends it as ever.
+ */
+pid_t sandbox_fork(void);
+
+/* The number by which the parent and the host know this process, for its log; getpid(2) if /proc is
+ * not there. Before sandbox_enter. */
+pid_t sandbox_outer_pid(void);
 
 /*
  * Everything but the filter. The process must have one thread. Descriptors 0 and 1 become
@@ -115,6 +137,21 @@ MUST_CHECK bool sandbox_filter(const SandboxPolicy *policy, bool all_threads, Sa
  * sandbox_enter and sandbox_filter, not by a program that connects later. ERROR_IO.
  */
 MUST_CHECK bool sandbox_filter_early(Error *err);
+
+/* Empties the bounding set as far as it may, and ends the special rights of user 0; while still
+ * privileged, before a change of user. Async-signal-safe, as the next. */
+void sandbox_drop_bounding_set(void);
+/* Empties all other sets; false if the kernel refuses. */
+MUST_CHECK bool sandbox_drop_capabilities(void);
+
+/*
+ * For a program that is not ours and needs files and sockets, as QEMU: from here on this process
+ * and those it makes can trace no process outside (Landlock does that by itself), and where the ABI
+ * has it (6), neither signal one nor connect to its abstract sockets. Files stay as they were but
+ * for making block devices, which is forbidden. Async-signal-safe; needs no new privileges. False
+ * if this kernel has no Landlock or refuses.
+ */
+MUST_CHECK bool sandbox_part_from_others(void);
 
 /* For `sealift doctor`: what this machine would grant to a role started by this user, tried for
  * real in a child process that is waited for. ERROR_IO if no child can be made. */

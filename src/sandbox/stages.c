@@ -19,6 +19,17 @@ static bool write_map(const char *path, const char *text)
 	return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
 }
 
+bool namespace_map_user(uid_t uid, gid_t gid)
+{
+	char map[64];
+
+	snprintf(map, sizeof(map), "%u %u 1\n", uid, uid);
+	if (!write_map("/proc/self/uid_map", map) || !write_map("/proc/self/setgroups", "deny"))
+		return false;
+	snprintf(map, sizeof(map), "%u %u 1\n", gid, gid);
+	return write_map("/proc/self/gid_map", map);
+}
+
 /*
  * Should: give an unprivileged process the right to leave the other namespaces.
  * Mustn't: change who it is for files it holds, nor run when secrets are in memory: for the maps in
@@ -26,17 +37,11 @@ static bool write_map(const char *path, const char *text)
  */
 bool namespace_enter_user(void)
 {
-	unsigned int uid = geteuid();
-	unsigned int gid = getegid();
-	char map[64];
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
 
-	if (prctl(PR_SET_DUMPABLE, 1) || unshare(CLONE_NEWUSER))
-		return false;
-	snprintf(map, sizeof(map), "%u %u 1\n", uid, uid);
-	if (!write_map("/proc/self/uid_map", map) || !write_map("/proc/self/setgroups", "deny"))
-		return false;
-	snprintf(map, sizeof(map), "%u %u 1\n", gid, gid);
-	return write_map("/proc/self/gid_map", map);
+	return !prctl(PR_SET_DUMPABLE, 1) && !unshare(CLONE_NEWUSER) &&
+	       namespace_map_user(uid, gid);
 }
 
 static bool mount_anywhere(void)
@@ -65,7 +70,7 @@ bool root_make_empty(void)
  * Mustn't: fail where CAP_SETPCAP is not there: such a process has nothing to lose, and no new
  * privileges comes later anyway.
  */
-void capabilities_drop_bounding(void)
+void sandbox_drop_bounding_set(void)
 {
 	(void)prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED |
 					       SECBIT_NO_CAP_AMBIENT_RAISE |
@@ -78,7 +83,7 @@ void capabilities_drop_bounding(void)
  * Should: leave no capability in any set of this process.
  * Mustn't: run before the last stage that needs one.
  */
-bool capabilities_drop_all(void)
+bool sandbox_drop_capabilities(void)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { { 0 } };

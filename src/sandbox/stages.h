@@ -27,9 +27,9 @@ bool landlock_forbid_all(int abi, bool keep_network);
 bool root_make_empty(void);
 /* An own user namespace in which the present user and group keep their numbers. */
 bool namespace_enter_user(void);
-/* Empties the bounding set as far as it may; while still privileged. */
-void capabilities_drop_bounding(void);
-/* Empties all other capability sets; false if the kernel refuses. */
-bool capabilities_drop_all(void);
+/* Maps this user and this group, by their numbers outside, to themselves in the user namespace that
+ * the process was just put into. Needs /proc and a dumpable process. Async-signal-safe but for
+ * snprintf, which the callers' single thread makes up for. */
+bool namespace_map_user(uid_t uid, gid_t gid);
 
 #endif

@@ -19,6 +19,7 @@
 
 #include "base/buffer.h"
 #include "base/file.h"
+#include "sandbox/sandbox.h"
 
 #ifndef P_PIDFD
 #define P_PIDFD 3 /* linux/wait.h, where glibc has none */
@@ -122,13 +123,20 @@ static void drop_privileges(const QemuUser *user)
 
 	if (setrlimit(RLIMIT_CORE, &no_core))
 		fail_child("cannot forbid core dumps\n");
+	sandbox_drop_bounding_set();
 	if (!geteuid() && user->set &&
 	    (setgroups(user->groups_count, user->groups) ||
 	     setresgid(user->gid, user->gid, user->gid) ||
 	     setresuid(user->uid, user->uid, user->uid)))
 		fail_child("cannot become QEMU's user\n");
+	/* With no user given, root's would else come back with the program. */
+	if (!sandbox_drop_capabilities())
+		fail_child("cannot give capabilities up\n");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		fail_child("cannot renounce new privileges\n");
+	/* All VMs of a host have one user: without this, one that took over its QEMU could trace the
+	 * others. An old kernel has no such means, which is no reason to run no VM. */
+	(void)!sandbox_part_from_others();
 }
 
 /* A change of user takes the wish back, so that it comes last; a parent that died before is noticed

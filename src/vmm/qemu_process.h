@@ -16,7 +16,8 @@ typedef struct QemuProcess {
 
 #define QEMU_PROCESS_INIT ((QemuProcess){ .pid = -1, .pid_fd = -1, .log_fd = -1 })
 
-/* Starts the command as `user` (if the caller is root and user->set), without privileges to gain,
+/* Starts the command as `user` (if the caller is root and user->set), without capabilities or
+ * privileges to gain, parted from other processes where the kernel can (sandbox_part_from_others),
  * and records it at record_path before it executes anything: a process without a record cannot
  * be. A program that cannot be run says so on its standard error and exits with 127.
  * record_path NULL: there is none, and the process ends with ours (PR_SET_PDEATHSIG). */

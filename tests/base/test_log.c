@@ -51,6 +51,10 @@ static void a_line_names_level_and_program(void **state)
 	snprintf(expected, sizeof(expected), "warning prog[%d]: disk is low free=3\n",
 		 (int)getpid());
 	assert_string_equal(written(p), expected);
+	/* A process in a namespace of its own goes by its number outside. */
+	p->log.process = 4711;
+	log_warning(&p->log, "disk is low");
+	assert_string_equal(written(p), "warning prog[4711]: disk is low\n");
 }
 
 static void levels_above_the_wanted_one_are_dropped(void **state)

@@ -31,7 +31,8 @@ class Doctor(CliTest):
     def test_everything_is_looked_at(self):
         _, found = self.findings()
         for name in ("qemu", "qemu-multifd", "kvm", "aead-openssl", "sandbox-seccomp",
-                     "sandbox-landlock", "huge-pages", "locked-memory", "tun", "users", "engine"):
+                     "sandbox-landlock", "sandbox-pid-namespace", "huge-pages", "locked-memory", "tun",
+                     "users", "engine"):
             self.assertIn(name, found)
         self.assertRegex(found["aead-openssl"]["text"], r"AES-256-GCM at [\d.]+ [MG]B/s")
         self.assertEqual(found["qemu"]["text"], f"{QEMU} is version 10.0.2")

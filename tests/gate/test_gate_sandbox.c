@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a gate that an attacker has taken over cannot do. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -46,6 +47,16 @@ static bool act_epoll(void)
 	return epoll_wait(-1, &event, 1, 0) < 0;
 }
 
+static bool act_descriptor_flags(void)
+{
+	return fcntl(0, F_SETFL, fcntl(0, F_GETFL) & ~O_NONBLOCK) != -1;
+}
+
+static bool act_duplicate(void)
+{
+	return fcntl(0, F_DUPFD, 0) >= 0;
+}
+
 static void test_only_tcp_sockets(void **state)
 {
 	(void)state;
@@ -57,12 +68,25 @@ static void test_only_tcp_sockets(void **state)
 			 OUTCOME_WORKED);
 	assert_int_equal(attempt_in(&gate_policy, &not_given, false, true, act_listen),
 			 OUTCOME_KILLED);
+	assert_int_equal(attempt_in(&gate_policy, &not_given, false, true, act_descriptor_flags),
+			 OUTCOME_WORKED);
+	assert_int_equal(attempt_in(&gate_policy, &not_given, false, true, act_duplicate),
+			 OUTCOME_KILLED);
 }
 
 static void assert_says(const Buffer *status, const char *line)
 {
 	if (!strstr((const char *)status->data, line))
 		fail_msg("/proc/PID/status does not say %s", line);
+}
+
+static bool have_pid_namespaces(void)
+{
+	SandboxReport report;
+	Error err = ERROR_INIT;
+
+	return sandbox_probe(&not_given, &report, &err) &&
+	       report.active & (UINT32_C(1) << SANDBOX_PID_NAMESPACE);
 }
 
 /* The real program, as the kernel sees it from outside. */
@@ -86,6 +110,12 @@ static void test_running_gate(void **state)
 	assert_true(buffer_put_u8(&status, 0, &err));
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
 		assert_says(&status, lines[i]);
+	if (have_pid_namespaces()) {
+		char line[64];
+
+		snprintf(line, sizeof(line), "\nNSpid:\t%d\t1\n", (int)world->gate.pid);
+		assert_says(&status, line);
+	}
 	if (!geteuid()) {
 		assert_says(&status, "\nUid:\t65534\t65534\t65534\t65534\n");
 		assert_says(&status, "\nGid:\t65534\t65534\t65534\t65534\n");

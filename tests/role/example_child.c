@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A child for test_child.c: does what its argument says. */
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "role/messages.h"
+#include "sandbox/sandbox.h"
 
 static bool is_null_device(int fd)
 {
@@ -73,14 +75,43 @@ static void inspect(IpcLink *link)
 	_exit(9);
 }
 
-static const struct {
-	const char *what;
-	int number;
-} deaths[] = {
-	{ "abort", SIGABRT },
-	{ "bad-call", SIGSYS },
-	{ "killed", SIGKILL },
-};
+/* As a role ends that does what its policy forbids. */
+static void break_filter(void)
+{
+	static const char *const none[] = { NULL };
+	static const SandboxPolicy policy = { .role = "example", .syscalls = none };
+	SandboxReport report = { 0 };
+	Error err = ERROR_INIT;
+
+	if (sandbox_filter(&policy, false, &report, &err))
+		(void)getppid();
+}
+
+/* NULL if it is process 1 and there is no other: no parent, nobody by the engine's number. */
+static const char *find_company(void)
+{
+	if (getpid() != 1)
+		return "not process 1";
+	if (getppid())
+		return "its parent can be named";
+	for (pid_t pid = 2; pid < 100000; pid++)
+		if (!kill(pid, 0) || errno != ESRCH)
+			return "another process can be named";
+	return NULL;
+}
+
+static void be_alone(IpcLink *link)
+{
+	const char *fault = find_company();
+	Error failure = ERROR_INIT, err = ERROR_INIT;
+
+	if (!fault)
+		return;
+	error_set(&failure, ERROR_INTERNAL, "%s", fault);
+	if (role_send_failure(link, 0, &failure, &err))
+		wait_for_the_engine(link);
+	_exit(9);
+}
 
 /* The link ends, the process goes on until it is told to end. */
 static void end_late(IpcLink *link)
@@ -104,13 +135,19 @@ int main(int argc, char **argv)
 	/* With the link still open, as a child ends that meets its own error. */
 	if (!strcmp(what, "exit"))
 		_exit(3);
-	for (size_t i = 0; i < ARRAY_SIZE(deaths); i++)
-		if (!strcmp(what, deaths[i].what))
-			raise(deaths[i].number);
+	if (!strcmp(what, "abort")) {
+		/* Where a sanitizer's handler is, which would make an exit of it. */
+		signal(SIGSEGV, SIG_DFL);
+		abort();
+	}
+	if (!strcmp(what, "bad-call"))
+		break_filter();
 	if (!strcmp(what, "late"))
 		end_late(TAKE_PTR(link));
 	if (!strcmp(what, "inspect"))
 		inspect(link);
+	if (!strcmp(what, "alone"))
+		be_alone(link);
 	if (!ipc_send(link, !strcmp(what, "wrong") ? MOVER_PROVEN : ROLE_READY, 5, NULL, NULL, NULL,
 		      0, &err))
 		return 4;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <seccomp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,6 +13,7 @@
 
 #include "role/child.h"
 #include "role/messages.h"
+#include "sandbox/sandbox.h"
 
 enum { DEADLINE_S = 20 };
 
@@ -177,9 +179,67 @@ static void a_child_that_exits_is_told_with_its_status(void **state)
 	check_end(*state, "exit", "role_example_child ended with status 3");
 }
 
+/* Whether children are process 1 of a namespace here. */
+static bool have_pid_namespaces(void)
+{
+	int status = -1;
+	pid_t child = sandbox_fork();
+
+	if (!child)
+		_exit(getpid() == 1);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+/* Process 1 of a namespace has no default signals, not even of its own sending: abort(3) gets through
+ * by the instruction that comes after them. */
 static void a_child_that_dies_is_told_with_its_signal(void **state)
 {
-	check_end(*state, "abort", "role_example_child was killed by signal 6 (aborted)");
+	check_end(*state, "abort",
+		  have_pid_namespaces() ?
+			  "role_example_child was killed by signal 11 (segmentation fault)" :
+			  "role_example_child was killed by signal 6 (aborted)");
+}
+
+/* As in containers whose filter knows no clone3(2). */
+static bool refuse_namespaces(void)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+	bool ok = filter &&
+		  !seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0) &&
+		  !seccomp_load(filter);
+
+	seccomp_release(filter);
+	return ok && !have_pid_namespaces();
+}
+
+/* A host that grants no namespace still gets its children. */
+static bool without_namespaces(void *context)
+{
+	static const ChildEvents events = { on_message, on_gone };
+	const char *args[] = { "abort", NULL };
+	const ChildSpec spec = { .path = example_path(NULL), .args = args, .rules = engine_mover_rules };
+	Fixture f = { .base = event_base_new() };
+	bool ok;
+
+	(void)context;
+	if (!refuse_namespaces())
+		return false;
+	f.child = child_new(f.base, &spec, &events, &f, &f.err);
+	if (!f.child)
+		return false;
+	run(&f);
+	ok = f.gone == 1 && strstr(f.cause.text, "killed by signal 6 (aborted)");
+	child_free(f.child);
+	event_base_free(f.base);
+	return ok;
+}
+
+static void a_child_starts_without_namespaces_too(void **state)
+{
+	(void)state;
+	assert_true(support_in_child(without_namespaces, NULL));
 }
 
 static void a_child_that_broke_its_filter_is_told_so(void **state)
@@ -190,7 +250,33 @@ static void a_child_that_broke_its_filter_is_told_so(void **state)
 /* By somebody else, as the kernel does when memory ends. */
 static void a_child_that_was_killed_is_told_so(void **state)
 {
-	check_end(*state, "killed", "role_example_child was killed by signal 9 (killed)");
+	Fixture *f = *state;
+
+	start(f, "hang", NULL, 0);
+	run(f);
+	assert_int_equal(f->type, ROLE_READY);
+	assert_int_equal(kill(child_pid(f->child), SIGKILL), 0);
+	run(f);
+	assert_int_equal(f->gone, 1);
+	assert_string_equal(f->cause.text, "role_example_child was killed by signal 9 (killed)");
+}
+
+/* It can neither see the engine nor anybody else, and nobody's stray signal ends it. */
+static void a_child_is_alone(void **state)
+{
+	Fixture *f = *state;
+
+	if (!have_pid_namespaces())
+		skip();
+	start(f, "alone", NULL, 0);
+	run(f);
+	if (f->type != ROLE_READY)
+		fail_msg("%s", f->cause.text);
+	assert_int_equal(kill(child_pid(f->child), SIGTERM), 0);
+	assert_int_equal(kill(child_pid(f->child), 0), 0);
+	child_free(f->child);
+	f->child = NULL;
+	assert_int_equal(f->gone, 0);
 }
 
 static void on_late_child(evutil_socket_t fd, short what, void *context)
@@ -327,6 +413,8 @@ int main(int argc, char **argv)
 		CHILD_TEST(a_child_that_dies_is_told_with_its_signal),
 		CHILD_TEST(a_child_that_broke_its_filter_is_told_so),
 		CHILD_TEST(a_child_that_was_killed_is_told_so),
+		CHILD_TEST(a_child_is_alone),
+		CHILD_TEST(a_child_starts_without_namespaces_too),
 		CHILD_TEST(a_child_that_ends_after_its_link_keeps_its_status),
 		CHILD_TEST(a_child_that_outlives_its_link_is_killed),
 		CHILD_TEST(a_child_that_breaks_a_rule_is_killed),

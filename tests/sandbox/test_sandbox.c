@@ -2,13 +2,16 @@
 /* Does the kernel really refuse? Each case is a forked child inside a real policy. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -20,6 +23,12 @@ static const char *const no_syscalls[] = { NULL };
 static const SandboxPolicy strict = { .role = "strict", .syscalls = no_syscalls, .nofile_max = 16 };
 static const SandboxUser nobody_given = { .given = true, .uid = 65534, .gid = 65534 };
 static const SandboxUser not_given = { 0 };
+
+static void test_everything_is_possible_outside(void **state)
+{
+	(void)state;
+	attempts_assert_possible();
+}
 
 static void test_strict_refuses_everything(void **state)
 {
@@ -111,6 +120,54 @@ static void test_refuses_another_user_without_root(void **state)
 	assert_int_equal(attempt_in(&strict, &not_given, true, false, act_nothing), OUTCOME_WORKED);
 }
 
+static bool act_user_namespace(void)
+{
+	return !unshare(CLONE_NEWUSER);
+}
+
+static bool act_is_process_1(void)
+{
+	return getpid() == 1 && kill(-1, 0) && errno == ESRCH;
+}
+
+/* By nobody too, where user namespaces are to be had: then its number must have stayed. */
+static bool act_is_nobody_and_process_1(void)
+{
+	return act_is_process_1() && getuid() == 65534 && getgid() == 65534;
+}
+
+static bool act_outer_number_is_known(void)
+{
+	return getpid() != 1 || sandbox_outer_pid() > 1;
+}
+
+static void test_is_alone(void **state)
+{
+	SandboxReport report;
+	Error err = ERROR_INIT;
+
+	(void)state;
+	assert_true(sandbox_probe(&not_given, &report, &err));
+	if (!(report.active & (1U << SANDBOX_PID_NAMESPACE)))
+		skip();
+	assert_int_equal(attempt_in(&strict, &not_given, false, false, act_is_process_1),
+			 OUTCOME_WORKED);
+	/* Outside of a sandbox there is company. */
+	assert_int_equal(attempt_in(NULL, NULL, false, false, act_is_process_1), OUTCOME_REFUSED);
+	assert_int_equal(attempt_in(NULL, NULL, false, false, act_outer_number_is_known),
+			 OUTCOME_WORKED);
+}
+
+/* Without any privilege: by a user namespace, if this host lets anybody have one. */
+static void test_is_alone_without_privilege(void **state)
+{
+	(void)state;
+	if (attempt_in(NULL, NULL, true, false, act_user_namespace) != OUTCOME_WORKED)
+		skip();
+	assert_int_equal(attempt_in(&strict, &not_given, true, false, act_is_nobody_and_process_1),
+			 OUTCOME_WORKED);
+}
+
 static bool act_socket(void)
 {
 	return socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0) >= 0;
@@ -161,12 +218,14 @@ static bool act_thread(void)
 
 static void test_threads_only_before_the_filter(void **state)
 {
-	static const char *const cloning[] = { "clone", "clone3", "rt_sigaction", NULL };
+	static const char *const cloning[] = { "clone", "clone3", "rt_sigaction", "mprotect",
+					       NULL };
 	SandboxPolicy policy = strict;
 
 	(void)state;
-	assert_int_equal(attempt_in(&strict, &nobody_given, false, false, act_thread),
-			 geteuid() ? OUTCOME_BROKEN : OUTCOME_WORKED);
+	assert_int_equal(attempt_in(&strict, geteuid() ? &not_given : &nobody_given, false, false,
+				    act_thread),
+			 OUTCOME_WORKED);
 	policy.syscalls = cloning;
 	/* Even if the list allowed it: RLIMIT_NPROC. */
 	assert_int_equal(attempt_in(&policy, &not_given, true, true, act_thread), OUTCOME_REFUSED);
@@ -217,6 +276,12 @@ static void test_probe_reports(void **state)
 	assert_true(report.active & (1U << SANDBOX_SECCOMP));
 	assert_true(report.active & (1U << SANDBOX_NO_NEW_PRIVILEGES));
 	assert_true(report.missing & (1U << SANDBOX_OWN_USER));
+	/* The child that says so is process 1 if it could be. */
+	assert_int_equal((report.active >> SANDBOX_PID_NAMESPACE & 1) +
+				 (report.missing >> SANDBOX_PID_NAMESPACE & 1),
+			 1);
+	if (!geteuid() && prctl(PR_CAPBSET_READ, CAP_SYS_ADMIN) == 1)
+		assert_true(report.active & (1U << SANDBOX_PID_NAMESPACE));
 	sandbox_report_missing(&report, text);
 	assert_non_null(strstr(text, "own-user"));
 	if (geteuid())
@@ -325,11 +390,14 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_base_works),
+		cmocka_unit_test(test_everything_is_possible_outside),
 		cmocka_unit_test(test_strict_refuses_everything),
 		cmocka_unit_test(test_unprivileged_start_refuses_the_same),
 		cmocka_unit_test(test_network_is_out_of_reach_without_filter),
 		cmocka_unit_test(test_becomes_the_given_user),
 		cmocka_unit_test(test_refuses_another_user_without_root),
+		cmocka_unit_test(test_is_alone),
+		cmocka_unit_test(test_is_alone_without_privilege),
 		cmocka_unit_test(test_rules_look_at_arguments),
 		cmocka_unit_test(test_errno_instead_of_death),
 		cmocka_unit_test(test_threads_only_before_the_filter),

@@ -153,7 +153,10 @@ static bool run(Gate *gate, const Options *options, Error *err)
 
 int main(int argc, char **argv)
 {
-	const Log log = { .program = "sealift-gate", .level = LOG_LEVEL_INFO, .fd = 2 };
+	const Log log = { .program = "sealift-gate",
+			  .level = LOG_LEVEL_INFO,
+			  .fd = 2,
+			  .process = sandbox_outer_pid() };
 	Error err = ERROR_INIT;
 	Options options;
 	Gate *gate;

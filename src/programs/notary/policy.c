@@ -3,7 +3,7 @@
 
 static const char *const syscalls[] = {
 	"recvmsg",
-	"sendmsg", /* ipc/link.c */
+	"sendmsg", /* ipc/link.c: recvmsg(), sendmsg() */
 	NULL,
 };
 
@@ -11,5 +11,6 @@ const SandboxPolicy notary_policy = {
 	.role = "notary",
 	.syscalls = syscalls,
 	.nofile_max = 16,
-	.memory_bytes_max = UINT64_C(512) << 20,
+	/* Address space, 21 MiB of it libraries; statements and CRLs are 24 KiB at most. */
+	.memory_bytes_max = UINT64_C(128) << 20,
 };

@@ -160,7 +160,10 @@ static void teardown(Notary *notary)
 
 int main(int argc, char **argv)
 {
-	const Log log = { .program = "sealift-notary", .level = LOG_LEVEL_INFO, .fd = 2 };
+	const Log log = { .program = "sealift-notary",
+			  .level = LOG_LEVEL_INFO,
+			  .fd = 2,
+			  .process = sandbox_outer_pid() };
 	Error err = ERROR_INIT;
 	Options options;
 	Notary *notary;
