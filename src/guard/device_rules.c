@@ -74,6 +74,8 @@ const DeviceRule device_rules[] = {
 		"how many hold a line; QEMU ends by assert below 0") },
 	{ BY("PCIE_AER_ERROR_LOG", "log_num", COUNT, "log", PCI,
 	     "CVE-2013-4529: a count of entries past the array") },
+	{ BY("PCIE_AER_ERROR_LOG", "log_num", WITHIN_LOCAL, "log_max", PCI,
+	     "CVE-2013-4529: a count of entries past the array") },
 	/* Keyboard, mouse, serial line, display. */
 	{ RANGE("PS2 Common State", "queue.rptr", 0, 255, PS2,
 		"CVE-2017-16845: an index of 256 bytes") },
@@ -167,7 +169,7 @@ const DeviceRule device_rules[] = {
 	{ RANGE("HIDPointerDevice", "protocol", 0, 1, USB, "a protocol") },
 	{ RANGE("HIDKeyboardDevice", "kbd.keys", 0, 16, USB, "a count of 16 keys") },
 	{ RANGE("usb-storage", "mode", 0, 3, USB, "a state") },
-	{ RANGE("usb-storage", "scsi_len", 0, 0, USB, "bytes of a request, and none waits") },
+	{ RANGE("usb-storage", "scsi_len", 0, 0, USB, "bytes of a buffer that is behind nothing") },
 	{ RANGE("usb-ccid", "bulk_out_pos", 0, 65536, USB, "a place in the buffer") },
 	{ RANGE("usb-ccid", "bulk_in_pending_start", 0, 8, USB, "an index of 8 transfers") },
 	{ RANGE("usb-ccid", "bulk_in_pending_end", 0, 8, USB, "an index of 8 transfers") },

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "guard/scsi_requests.h"
 #include "guard/virtio_tail.h"
 #include "qemustream/virtio_state.h"
 
@@ -19,8 +20,9 @@ struct DeviceVirtio {
 	const char *type;
 	char *device;
 	uint32_t instance_id;
-	size_t size_bytes; /* of the twin's field */
-	VirtioTwin twin;   /* type virtio */
+	size_t size_bytes;   /* of the twin's field */
+	VirtioTwin twin;     /* type virtio */
+	ScsiAdapter adapter; /* type scsi-requests; what it points to is another one's twin */
 };
 
 static const char *const types[] = { "virtio", "virtio-gpu", "scsi-requests" };
@@ -82,7 +84,55 @@ DeviceVirtio *device_virtio_learn(const FrameField *field, Error *err)
 	virtio->size_bytes = field->size_bytes;
 	if (!strcmp(virtio->type, "virtio") && !learn_virtio(virtio, field, err))
 		return NULL;
+	if (!strcmp(virtio->type, "scsi-requests"))
+		virtio->adapter.attention_back = scsi_requests_learn(field);
 	return TAKE_PTR(virtio);
+}
+
+static bool has_device(const VmDescription *local, const char *parent, const char *kind)
+{
+	const size_t length = strlen(parent);
+
+	for (size_t i = 0; i < local->devices_count; i++) {
+		const VmDevice *device = &local->devices[i];
+
+		if (!strncmp(device->name, parent, length) && device->name[length] == '/' &&
+		    !strcmp(device->name + length + 1, kind) && !strcmp(device->vmsd_name, kind))
+			return true;
+	}
+	return false;
+}
+
+static const VirtioTwin *find_virtio_scsi(DeviceVirtio *const *list, size_t count,
+					  const char *parent)
+{
+	static const char kind[] = "/virtio-scsi";
+	const size_t length = strlen(parent);
+
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(list[i]->type, "virtio") && !strncmp(list[i]->device, parent, length) &&
+		    !strcmp(list[i]->device + length, kind))
+			return &list[i]->twin;
+	return NULL;
+}
+
+void device_virtio_link(DeviceVirtio *const *list, size_t count, const VmDescription *local)
+{
+	char parent[SCSI_PARENT_SIZE];
+	uint32_t unit;
+
+	for (size_t i = 0; i < count; i++) {
+		ScsiAdapter *adapter = &list[i]->adapter;
+
+		if (strcmp(list[i]->type, "scsi-requests") != 0 ||
+		    !scsi_requests_parent(list[i]->device, parent, &unit))
+			continue;
+		adapter->virtio = find_virtio_scsi(list, count, parent);
+		if (adapter->virtio)
+			adapter->kind = SCSI_ADAPTER_VIRTIO;
+		else if (!unit && has_device(local, parent, "usb-storage"))
+			adapter->kind = SCSI_ADAPTER_USB;
+	}
 }
 
 /* By the twin's shape, or with as many queues as the driver may have made of it. */
@@ -174,10 +224,5 @@ bool device_virtio_judge(const DeviceVirtio *virtio, const FrameField *field, Er
 		return judge_virtio(virtio, field, err);
 	if (!strcmp(virtio->type, "virtio-gpu"))
 		return judge_gpu(virtio, field, err);
-	/* One byte 0: the end of a list of none (put_scsi_requests, hw/scsi/scsi-bus.c). */
-	if (field->size_bytes == 1 && !field->bytes[0])
-		return true;
-	return guard_violation(err, GUARD_RULE_DEVICE_SCSI,
-			       "device %.80s, byte %zu: requests wait (%zu bytes, bound 1)",
-			       field->device->name, field->offset, field->size_bytes);
+	return scsi_requests_judge(field, &virtio->adapter, err);
 }

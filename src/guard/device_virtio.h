@@ -5,8 +5,8 @@
  * the device that it made is learned from the twin; everything that it takes from the stream and
  * uses as index, count or length is bounded by that.
  *
- * Requests that wait: those of a block device are read to the end. Of SCSI devices none may wait: a
- * guest that stands on an error of a SCSI disk is not moved.
+ * Requests that wait, as of a guest that stands on an error of a disk, are read to the end; what of
+ * SCSI disks may wait stands in scsi_requests.h.
  */
 #ifndef SEALIFT_GUARD_DEVICE_VIRTIO_H
 #define SEALIFT_GUARD_DEVICE_VIRTIO_H
@@ -25,6 +25,10 @@ MUST_CHECK DeviceVirtio *device_virtio_learn(const FrameField *field, Error *err
 void device_virtio_free(DeviceVirtio *virtio);
 DEFINE_CLEANUP(DeviceVirtio, device_virtio, device_virtio_free)
 #define AUTO_DEVICE_VIRTIO CLEANUP(device_virtio_cleanup)
+
+/* After all fields of the twin were learned: tells the disks among `list` which adapter of the
+ * twin's devices they hang on. A list that was not linked lets no request of a SCSI disk wait. */
+void device_virtio_link(DeviceVirtio *const *list, size_t count, const VmDescription *local);
 
 /* Whether this field was learned from a field of the same place. */
 bool device_virtio_is_of(const DeviceVirtio *virtio, const FrameField *field);

@@ -3,52 +3,101 @@
 
 #include <assert.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "guard/guard_internal.h"
 
 /* --- new and free --- */
 
-static bool read_expected(Guard *guard, const GuardExpected *expected, Error *err)
+static bool read_twin(Guard *guard, const GuardExpected *expected, Error *err)
 {
-	size_t held_at;
+	GuardTwin twin = { .blocks = &guard->blocks };
+	bool ok = guard_twin_read(expected, &twin, err);
 
-	if (expected->channels < 1 || expected->channels > LIMIT_CHANNELS)
-		return error_set(err, ERROR_INTERNAL, "guard: %u channels, 1 to %d may be",
-				 expected->channels, LIMIT_CHANNELS);
-	guard->channels_count = expected->channels;
-	memcpy(guard->machine, expected->machine, sizeof(guard->machine));
-	guard->has_uuid = expected->has_uuid;
-	memcpy(guard->uuid, expected->uuid, sizeof(guard->uuid));
-	if (!guard_twin_read(expected, &guard->blocks, &held_at, err))
-		return false;
-	guard->total_pages = guard->blocks.max_bytes / GUARD_PAGE_SIZE;
-	if (expected->dump_size)
+	if (ok && expected->dump_size) {
 		guard->dump = dump_vmstate_parse(expected->dump, expected->dump_size, err);
-	if (guard->dump || !expected->dump_size)
-		guard->device = guard_device_new(expected->twin + held_at,
-						 expected->twin_size - held_at, guard->dump, err);
+		ok = guard->dump != NULL;
+	}
+	if (ok) {
+		memcpy(guard->early, twin.early, sizeof(guard->early));
+		guard->early_count = twin.early_count;
+		guard->total_pages = guard->blocks.max_bytes / GUARD_PAGE_SIZE;
+		guard->device =
+			guard_device_new(twin.state.data, twin.state.used, guard->dump, err);
+	}
+	buffer_clear(&twin.state);
 	if (guard->device)
 		return true;
 	err->category = ERROR_INTERNAL;
 	return error_prefix(err, "guard: what this host's QEMU says of its devices");
 }
 
-static bool make_decoders(Guard *guard, Error *err)
+/* Which channel is what. */
+static bool read_channels(Guard *guard, const GuardExpected *expected, Error *err)
 {
-	const MainStreamOptions main = { .page_size = GUARD_PAGE_SIZE,
-					 .multifd = guard->channels_count > 1 };
-	const MultifdOptions multifd = { .page_size = GUARD_PAGE_SIZE,
-					 .compression = MULTIFD_COMPRESSION_NONE };
-	const ReturnPathOptions return_path = { .page_size = GUARD_PAGE_SIZE };
+	unsigned int least = 1 + (guard_has(guard, GUARD_PREEMPT) ? 1 : 0);
 
-	for (unsigned int i = 0; i < LIMIT_CHANNELS; i++) {
-		guard->channels[i].index = i;
-		multifd_stream_init(&guard->channels[i].multifd.stream, &multifd);
-	}
-	return_path_init(&guard->return_path.stream, &return_path);
+	if (expected->channels < least || expected->channels > LIMIT_CHANNELS)
+		return error_set(err, ERROR_INTERNAL, "guard: %u channels, %u to %d may be",
+				 expected->channels, least, LIMIT_CHANNELS);
+	guard->channels_count = expected->channels;
+	guard->multifd_count = expected->channels - least;
+	return guard_features_check(expected, err) &&
+	       guard_features_check_multifd(guard->agreed, guard->multifd_count, err);
+}
+
+static bool read_expected(Guard *guard, const GuardExpected *expected, Error *err)
+{
+	memcpy(guard->machine, expected->machine, sizeof(guard->machine));
+	guard->has_uuid = expected->has_uuid;
+	memcpy(guard->uuid, expected->uuid, sizeof(guard->uuid));
+	return read_channels(guard, expected, err) && guard_bitmaps_open(guard, expected, err) &&
+	       read_twin(guard, expected, err);
+}
+
+/* What both sides look at. */
+static void read_agreed(Guard *guard, const GuardExpected *expected)
+{
+	guard->agreed = expected->agreed;
+	snprintf(guard->huge_block, sizeof(guard->huge_block), "%.*s",
+		 (int)sizeof(guard->huge_block) - 1, expected->huge_block);
+	guard->huge_page_bytes = expected->huge_page_bytes;
+	if (guard->huge_block[0])
+		guard->huge_blocks[0] = guard->huge_block;
+}
+
+static bool make_main(Guard *guard, Error *err)
+{
+	const MainStreamOptions main = {
+		.page_size = GUARD_PAGE_SIZE,
+		.multifd = guard->multifd_count > 0,
+		.xbzrle = guard_has(guard, GUARD_XBZRLE),
+		.postcopy = guard_has(guard, GUARD_POSTCOPY),
+		.dirty_bitmaps = guard_has(guard, GUARD_BITMAPS),
+		.other_page_size = guard->huge_blocks,
+		.package_max = UINT32_MAX, /* a rule holds it */
+	};
+
 	guard->main.stream = main_stream_new(&main, err);
 	return guard->main.stream != NULL;
+}
+
+static bool make_channels(Guard *guard, Error *err)
+{
+	for (unsigned int i = 0; i < LIMIT_CHANNELS; i++) {
+		if (i && i < guard->channels_count &&
+		    !guard_multifd_open(guard, &guard->channels[i], err))
+			return false;
+		preempt_stream_init(&guard->channels[i].preempt,
+				    main_stream_blocks(guard->main.stream), GUARD_PAGE_SIZE);
+	}
+	return true;
+}
+
+static bool open_source(Guard *guard, const GuardExpected *expected, Error *err)
+{
+	return (!expected || guard_features_check(expected, err)) && guard_return_open(guard, err);
 }
 
 Guard *guard_new(const GuardOptions *options, const GuardExpected *expected, Error *err)
@@ -64,13 +113,19 @@ Guard *guard_new(const GuardOptions *options, const GuardExpected *expected, Err
 	if (!options->held_max_bytes)
 		guard->options.held_max_bytes = GUARD_HELD_MAX;
 	guard->main.held = BUFFER_INIT((size_t)guard->options.held_max_bytes);
+	guard->main.early = BUFFER_INIT((size_t)guard->options.held_max_bytes);
 	guard->channels_count = LIMIT_CHANNELS;
+	for (unsigned int i = 0; i < LIMIT_CHANNELS; i++)
+		guard->channels[i].index = i;
+	if (expected)
+		read_agreed(guard, expected);
 	if (options->side == GUARD_SOURCE)
-		return make_decoders(guard, err) ? TAKE_PTR(guard) : NULL;
+		return open_source(guard, expected, err) ? TAKE_PTR(guard) : NULL;
 	assert(expected);
 	/* Drawn from the kernel once, so that no sandbox has to allow it later. */
 	json_object_seed(0);
-	if (!read_expected(guard, expected, err) || !make_decoders(guard, err))
+	if (!read_expected(guard, expected, err) || !make_main(guard, err) ||
+	    !make_channels(guard, err))
 		return NULL;
 	return TAKE_PTR(guard);
 }
@@ -79,8 +134,13 @@ void guard_free(Guard *guard)
 {
 	if (!guard)
 		return;
+	for (unsigned int i = 0; i < LIMIT_CHANNELS; i++)
+		guard_multifd_close(&guard->channels[i]);
+	guard_return_close(guard);
+	guard_bitmaps_close(&guard->bitmaps);
 	main_stream_free(guard->main.stream);
 	buffer_clear(&guard->main.held);
+	buffer_clear(&guard->main.early);
 	guard_device_free(guard->device);
 	dump_vmstate_free(guard->dump);
 	pthread_mutex_destroy(&guard->lock);
@@ -96,6 +156,12 @@ GuardBlock *guard_blocks_find(GuardBlocks *blocks, UnitName name)
 		    !memcmp(blocks->items[i].name, name.bytes, name.size))
 			return &blocks->items[i];
 	return NULL;
+}
+
+uint64_t guard_page_bytes(const Guard *guard, const char *block)
+{
+	return guard->huge_block[0] && !strcmp(block, guard->huge_block) ? guard->huge_page_bytes
+									 : GUARD_PAGE_SIZE;
 }
 
 /* With the lock held. */
@@ -147,6 +213,8 @@ static bool judge(Guard *guard, GuardChannel *channel, const uint8_t *window, si
 	if (guard->options.side == GUARD_SOURCE)
 		return channel->index ? judge_no_return(channel, size, err)
 				      : guard_return_take(guard, window, size, flow, err);
+	if (guard_is_preempt(guard, channel->index))
+		return guard_preempt_take(guard, channel, window, size, flow, err);
 	return channel->index ? guard_multifd_take(guard, channel, window, size, flow, err)
 			      : guard_main_take(guard, window, size, flow, err);
 }
@@ -160,8 +228,12 @@ static bool write_to(const GuardSink *sink, const uint8_t *bytes, size_t size, E
 static void warn(Guard *guard, GuardChannel *channel, const Error *violation)
 {
 	channel->unjudged = true;
-	if (guard->options.side == GUARD_DESTINATION && !channel->index)
+	if (guard->options.side == GUARD_DESTINATION && !channel->index) {
 		atomic_store_explicit(&guard->main_syncs, UINT64_MAX, memory_order_relaxed);
+		/* The blocks may never be known now. */
+		if (guard_has(guard, GUARD_PREEMPT))
+			guard->channels[guard->channels_count - 1].follows_main = true;
+	}
 	atomic_fetch_add_explicit(&guard->warnings, 1, memory_order_relaxed);
 	if (guard->options.on_warning)
 		guard->options.on_warning(guard->options.context, violation->text);
@@ -171,21 +243,19 @@ static void warn(Guard *guard, GuardChannel *channel, const Error *violation)
 static bool pass_on(Guard *guard, GuardChannel *channel, const uint8_t *rest, size_t size,
 		    const GuardSink *sink, Error *err)
 {
-	Buffer *held = &guard->main.held;
 	bool is_main = guard->options.side == GUARD_DESTINATION && !channel->index;
+	Buffer *held = is_main ? &guard->main.held : &channel->multifd.held;
 
-	if (is_main && !guard->main.complete) {
-		if (!write_to(sink, held->data, held->used, err))
-			return false;
-		buffer_clear(held);
-	}
+	if (!write_to(sink, held->data, held->used, err))
+		return false;
+	buffer_clear(held);
 	return write_to(sink, rest, size, err);
 }
 
 static bool take(Guard *guard, GuardChannel *channel, const uint8_t *window, size_t size,
 		 const GuardSink *sink, GuardFlow *flow, Error *err)
 {
-	if (channel->unjudged) {
+	if (channel->unjudged || channel->follows_main) {
 		*flow = (GuardFlow){ .taken = size, .forward = size };
 	} else if (!judge(guard, channel, window, size, flow, err)) {
 		size_t taken = flow->taken;
@@ -201,22 +271,57 @@ static bool take(Guard *guard, GuardChannel *channel, const uint8_t *window, siz
 	       write_to(sink, flow->release, flow->release_size, err);
 }
 
+/* What was held is written: the memory of device state is given back, that of packets is used
+ * again. */
+static void drop_released(const Guard *guard, const GuardFlow *flow)
+{
+	if (flow->from == &guard->main.held)
+		buffer_clear(flow->from);
+	else
+		buffer_consume(flow->from, flow->release_size);
+}
+
 bool guard_take(Guard *guard, unsigned int channel, const uint8_t *window, size_t size,
 		const GuardSink *sink, size_t *ret_taken, Error *err)
 {
-	GuardFlow flow = { 0 };
+	GuardFlow flow;
+	size_t taken = 0;
 
 	assert(channel < guard->channels_count);
 	if (atomic_load_explicit(&guard->broken, memory_order_relaxed))
 		return error_set(err, ERROR_PEER, "guard: channel %u: this migration was refused",
 				 channel);
-	if (!take(guard, &guard->channels[channel], window, size, sink, &flow, err)) {
-		atomic_store_explicit(&guard->broken, true, memory_order_relaxed);
+	/* What is released was held before, and its last byte came from this window. */
+	do {
+		flow = (GuardFlow){ 0 };
+		if (!take(guard, &guard->channels[channel], window + taken, size - taken, sink,
+			  &flow, err)) {
+			atomic_store_explicit(&guard->broken, true, memory_order_relaxed);
+			return false;
+		}
+		taken += flow.taken;
+		if (flow.from)
+			drop_released(guard, &flow);
+	} while (flow.from);
+	*ret_taken = taken;
+	return true;
+}
+
+bool guard_resume(Guard *guard, Error *err)
+{
+	if (!guard_has(guard, GUARD_RECOVERY) ||
+	    atomic_load_explicit(&guard->broken, memory_order_relaxed))
+		return error_set(err, ERROR_CONFLICT, "guard: %s",
+				 guard_has(guard, GUARD_RECOVERY) ? "this migration was refused"
+								  : "no recovery was agreed");
+	if (guard->options.side == GUARD_SOURCE)
+		return guard_return_resume(guard, err);
+	if (!main_stream_resume(guard->main.stream, err))
 		return false;
-	}
-	if (flow.release_size)
-		buffer_clear(&guard->main.held);
-	*ret_taken = flow.taken;
+	guard->main.bitmaps_asked = 0;
+	for (unsigned int i = 1; i < guard->channels_count; i++)
+		preempt_stream_init(&guard->channels[i].preempt,
+				    main_stream_blocks(guard->main.stream), GUARD_PAGE_SIZE);
 	return true;
 }
 
@@ -227,6 +332,8 @@ static bool judge_end(const Guard *guard, const GuardChannel *channel, size_t le
 	if (guard->options.side == GUARD_SOURCE)
 		return channel->index ? judge_no_return(channel, left, err)
 				      : guard_return_end(guard, left, err);
+	if (guard_is_preempt(guard, channel->index))
+		return guard_preempt_end(channel, left, err);
 	return channel->index ? guard_multifd_end(channel, left, err)
 			      : guard_main_end(guard, left, err);
 }
@@ -239,7 +346,7 @@ bool guard_end(Guard *guard, unsigned int channel, size_t left, Error *err)
 	if (atomic_load_explicit(&guard->broken, memory_order_relaxed))
 		return error_set(err, ERROR_PEER, "guard: channel %u: this migration was refused",
 				 channel);
-	if (ended->unjudged || judge_end(guard, ended, left, err))
+	if (ended->unjudged || ended->follows_main || judge_end(guard, ended, left, err))
 		return true;
 	if (guard->options.mode == GUARD_WARN && err->category != ERROR_INTERNAL) {
 		warn(guard, ended, err);

@@ -7,6 +7,7 @@
 #include "guard/device_check.h"
 #include "guard/device_length.h"
 #include "guard/device_virtio.h"
+#include "guard/guard_local.h"
 #include "qemustream/compare.h"
 #include "qemustream/frame.h"
 
@@ -72,7 +73,10 @@ static bool learn(GuardDevice *device, const uint8_t *twin, size_t size, Error *
 
 	device->local = read_description(twin, size, &eof, err);
 	device->checks = device->local ? device_check_new(err) : NULL;
-	return device->checks && frame_sections(twin, eof, device->local, &visitor, err);
+	if (!device->checks || !frame_sections(twin, eof, device->local, &visitor, err))
+		return false;
+	device_virtio_link(device->virtio, device->virtio_count, device->local);
+	return true;
 }
 
 GuardDevice *guard_device_new(const uint8_t *twin, size_t size, const DumpVmstate *dump, Error *err)
@@ -111,7 +115,8 @@ const VmDescription *guard_device_local(const GuardDevice *device)
 
 /* --- which devices --- */
 
-static bool judge_devices(const VmDescription *incoming, const VmDescription *local, Error *err)
+static bool judge_devices(const VmDescription *incoming, const VmDescription *local, bool is_whole,
+			  Error *err)
 {
 	for (size_t i = 0; i < incoming->devices_count; i++) {
 		const VmDevice *device = &incoming->devices[i];
@@ -127,7 +132,7 @@ static bool judge_devices(const VmDescription *incoming, const VmDescription *lo
 					       "device %.80s: %u bytes, the local one has %u",
 					       device->name, device->size_bytes, ours->size_bytes);
 	}
-	for (size_t i = 0; i < local->devices_count; i++) {
+	for (size_t i = 0; is_whole && i < local->devices_count; i++) {
 		const VmDevice *device = &local->devices[i];
 
 		if (!vmdesc_find(incoming, device->name, device->instance_id))
@@ -198,24 +203,59 @@ static bool on_field(void *context, const FrameField *field, Error *err)
 	return !walk->is_refused;
 }
 
-bool guard_device_judge(GuardDevice *device, const uint8_t *held, size_t size,
-			const VmDescription **ret_incoming, GuardCounters *counters, Error *err)
+static bool judge_fields(GuardDevice *device, const uint8_t *sections, size_t size,
+			 GuardCounters *counters, Error *err)
 {
 	Walk walk = { .device = device };
 	const FrameVisitor visitor = { on_section, on_field, &walk };
+
+	device_check_begin(device->checks);
+	if (!frame_sections(sections, size, device->incoming, &visitor, err))
+		return !walk.is_refused && guard_violation_by(err, GUARD_RULE_DEVICE_FRAME);
+	counters->device_sections += walk.sections;
+	counters->device_bytes += walk.bytes;
+	return true;
+}
+
+bool guard_device_judge(GuardDevice *device, const uint8_t *held, size_t size,
+			const VmDescription **ret_incoming, GuardCounters *counters, Error *err)
+{
 	size_t eof;
 
 	vmdesc_free(TAKE_PTR(device->incoming));
 	device->incoming = read_description(held, size, &eof, err);
 	if (!device->incoming)
 		return guard_violation_by(err, GUARD_RULE_DEVICE_DESCRIPTION);
-	if (!judge_devices(device->incoming, device->local, err) || !judge_layout(device, err))
+	if (!judge_devices(device->incoming, device->local, true, err) ||
+	    !judge_layout(device, err) || !judge_fields(device, held, eof, counters, err))
 		return false;
-	device_check_begin(device->checks);
-	if (!frame_sections(held, eof, device->incoming, &visitor, err))
-		return !walk.is_refused && guard_violation_by(err, GUARD_RULE_DEVICE_FRAME);
-	counters->device_sections += walk.sections;
-	counters->device_bytes += walk.bytes;
+	*ret_incoming = device->incoming;
+	return true;
+}
+
+/* --- without a description --- */
+
+static bool fits(void *context, const FrameField *field, Error *err)
+{
+	return judge_field(context, field, err);
+}
+
+bool guard_device_judge_bare(GuardDevice *device, const uint8_t *sections, size_t size,
+			     bool is_whole, const VmDescription **ret_incoming, size_t *ret_size,
+			     GuardCounters *counters, Error *err)
+{
+	Walk walk = { .device = device };
+	const LocalProbe probe = { .fits = fits, .context = &walk };
+
+	vmdesc_free(TAKE_PTR(device->incoming));
+	device->incoming = local_describe(device->local, sections, size, &probe, ret_size, err);
+	if (!device->incoming || !judge_devices(device->incoming, device->local, is_whole, err))
+		return false;
+	/* An early section was read off the local layout as it is: no more to compare. */
+	if (is_whole && !judge_layout(device, err))
+		return false;
+	if (!judge_fields(device, sections, *ret_size, counters, err))
+		return false;
 	*ret_incoming = device->incoming;
 	return true;
 }

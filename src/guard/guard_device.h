@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Judges device state: what a precopy stream has from its first FULL section to its end.
+ * Judges device state: what a precopy stream has from its first FULL section to its end, and what
+ * comes without a description: the package of postcopy, and early sections (guard_local.h).
  *
  * The twin (a QEMU of this host with the same devices, never run) and the tables of its binary say
  * which sections and fields may come and how long they are; device_rules.h says which values the
@@ -47,5 +48,14 @@ const VmDescription *guard_device_local(const GuardDevice *device);
 MUST_CHECK bool guard_device_judge(GuardDevice *device, const uint8_t *held, size_t size,
 				   const VmDescription **ret_incoming, GuardCounters *counters,
 				   Error *err);
+
+/*
+ * The same for the FULL sections at the front of `sections`, which no description follows: their
+ * lengths are those that the local QEMU would read. is_whole: no device may be missing; else they
+ * are early ones. *ret_size: bytes of all sections; what stands behind is not looked at.
+ */
+MUST_CHECK bool guard_device_judge_bare(GuardDevice *device, const uint8_t *sections, size_t size,
+					bool is_whole, const VmDescription **ret_incoming,
+					size_t *ret_size, GuardCounters *counters, Error *err);
 
 #endif

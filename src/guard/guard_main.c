@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The main channel, forward: precopy without capabilities. RAM is judged by record and goes on at
- * once. From the header of the first device's section on all is held (guard_held.c).
+ * The main channel, forward. RAM is judged by record and goes on at once. Device state is held
+ * (guard_held.c): an early section, the package of postcopy, or from the header of the first
+ * device's section on all that precopy has.
  */
 #include <assert.h>
 #include <inttypes.h>
@@ -9,13 +10,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "guard/guard_command.h"
 #include "guard/guard_main.h"
 #include "qemustream/grammar.h"
 
-enum {
-	TEXT_SIZE = 400,
-	SETUP_COOKIE = 1, /* of the PING that migration_thread sends (migration.c) */
-};
+enum { TEXT_SIZE = 400 };
 
 bool guard_main_refuse(const MainJudge *judge, GuardRule rule, const char *format, ...)
 {
@@ -57,35 +56,6 @@ static bool judge_configuration(const MainJudge *judge)
 	case CONFIGURATION_KIND_COUNT:
 		break;
 	}
-	return true;
-}
-
-/* --- commands --- */
-
-static bool judge_command(const MainJudge *judge)
-{
-	const CommandUnit *command = &judge->unit.command;
-	GuardMain *main = &judge->guard->main;
-	bool setup = command->kind == COMMAND_OPEN_RETURN_PATH || command->kind == COMMAND_PING;
-
-	if (!setup && command->kind != COMMAND_SWITCHOVER_START)
-		return guard_main_refuse(judge, GUARD_RULE_COMMAND,
-					 "command %s, which was not agreed",
-					 command_word(command->kind));
-	if (setup && main->sections_begun)
-		return guard_main_refuse(judge, GUARD_RULE_COMMAND,
-					 "command %s after the first section",
-					 command_word(command->kind));
-	if (command->kind != COMMAND_PING)
-		return true;
-	if (main->pinged)
-		return guard_main_refuse(judge, GUARD_RULE_PING,
-					 "command PING number 2, one may be");
-	if (command->cookie != SETUP_COOKIE)
-		return guard_main_refuse(judge, GUARD_RULE_PING,
-					 "command PING with %" PRIu32 ", expected %d",
-					 command->cookie, SETUP_COOKIE);
-	main->pinged = true;
 	return true;
 }
 
@@ -134,6 +104,11 @@ static bool judge_block(const MainJudge *judge)
 			judge, GUARD_RULE_RAM_SIZE,
 			"block %s of %" PRIu64 " bytes, expected %" PRIu64 " to %" PRIu64,
 			block->name, block->used_length, expected->min_bytes, expected->max_bytes);
+	if (block->page_size && block->page_size != guard_page_bytes(guard, block->name))
+		return guard_main_refuse(
+			judge, GUARD_RULE_POSTCOPY_PAGE_SIZE,
+			"block %s with pages of 0x%" PRIx64 " bytes, expected 0x%" PRIx64,
+			block->name, block->page_size, guard_page_bytes(guard, block->name));
 	expected->announced = true;
 	atomic_store_explicit(&expected->bytes, block->used_length, memory_order_relaxed);
 	guard->main.block_of[index] = (uint8_t)(expected - guard->blocks.items);
@@ -179,6 +154,7 @@ static bool judge_ram(const MainJudge *judge)
 		return judge_mem_size(judge);
 	case RAM_BLOCK:
 		return judge_block(judge);
+	case RAM_XBZRLE: /* the decoder was told whether it may come */
 	case RAM_PAGE:
 		guard_count(&guard->channels[0].ram_pages, ram->count);
 		return judge_range(judge);
@@ -189,7 +165,6 @@ static bool judge_ram(const MainJudge *judge)
 	case RAM_EOS: /* machine types before 8.1 sync at each */
 		count_sync(guard);
 		return true;
-	case RAM_XBZRLE:
 	case RAM_KIND_COUNT:
 		break;
 	}
@@ -198,6 +173,38 @@ static bool judge_ram(const MainJudge *judge)
 
 /* --- sections --- */
 
+static const GuardEarly *find_early(const Guard *guard, const MainSection *section)
+{
+	for (size_t i = 0; i < guard->early_count; i++)
+		if (grammar_name_is(section->name, guard->early[i].name) &&
+		    guard->early[i].instance_id == section->instance_id)
+			return &guard->early[i];
+	return NULL;
+}
+
+/* A FULL section outside of a package. The decoder is told the length of an early one. */
+static bool judge_full(const MainJudge *judge)
+{
+	const MainSection *section = &judge->unit.section;
+	GuardMain *main = &judge->guard->main;
+	const GuardEarly *early = find_early(judge->guard, section);
+
+	if (main->ram_ended) {
+		main->hold = HOLD_DEVICES;
+		return true;
+	}
+	if (!early || !section->needs_length || main->ram_went_on ||
+	    main->early_seen & UINT32_C(1) << (early - judge->guard->early))
+		return guard_main_refuse(judge, GUARD_RULE_SECTION_EARLY,
+					 "section FULL of %.*s before the END of ram, or once "
+					 "more",
+					 NAME_ARGS(section->name));
+	main->early_seen |= UINT32_C(1) << (early - judge->guard->early);
+	main->hold = HOLD_EARLY;
+	main_stream_expect_payload(main->stream, early->bytes);
+	return true;
+}
+
 static bool judge_section(const MainJudge *judge)
 {
 	const MainSection *section = &judge->unit.section;
@@ -205,7 +212,9 @@ static bool judge_section(const MainJudge *judge)
 
 	main->sections_begun = true;
 	main->section_pages = 0;
-	if (section->type == MAIN_SECTION_END)
+	if (section->type == MAIN_SECTION_PART || section->type == MAIN_SECTION_END)
+		main->ram_went_on = true;
+	if (section->type == MAIN_SECTION_END && grammar_name_is(section->name, "ram"))
 		main->ram_ended = true;
 	if (section->type == MAIN_SECTION_START && section->instance_id)
 		return guard_main_refuse(judge, GUARD_RULE_SECTION_INSTANCE,
@@ -213,17 +222,16 @@ static bool judge_section(const MainJudge *judge)
 					 NAME_ARGS(section->name), section->instance_id);
 	if (section->type != MAIN_SECTION_FULL)
 		return true;
-	if (!main->ram_ended)
-		return guard_main_refuse(judge, GUARD_RULE_SECTION_EARLY,
-					 "section FULL of %.*s before the END of ram",
-					 NAME_ARGS(section->name));
-	main->holding = true;
+	if (!judge->unit.packaged)
+		return judge_full(judge);
+	if (!main->sections_at)
+		main->sections_at = main->held.used;
 	return true;
 }
 
-static bool judge_agreed_kind(const MainJudge *judge)
+static bool judge_held_kind(const MainJudge *judge)
 {
-	return judge->guard->main.holding ||
+	return judge->guard->main.hold ||
 	       guard_main_refuse(judge, GUARD_RULE_GRAMMAR, "a %s, which was not agreed",
 				 main_kind_word(judge->unit.kind));
 }
@@ -234,9 +242,11 @@ static bool judge_nothing(const MainJudge *judge)
 	return true;
 }
 
+/* Of postcopy it is the last byte. */
 static bool judge_eof(const MainJudge *judge)
 {
-	judge->guard->main.holding = true;
+	if (!judge->guard->main.packaged)
+		judge->guard->main.hold = HOLD_DEVICES;
 	return true;
 }
 
@@ -247,15 +257,15 @@ static const JudgeUnit judges[] = {
 	[MAIN_CONFIGURATION] = judge_configuration,
 	[MAIN_SECTION] = judge_section,
 	[MAIN_RAM] = judge_ram,
-	[MAIN_BITMAP] = judge_agreed_kind,
-	[MAIN_GLOBAL_STATE] = judge_agreed_kind,
-	[MAIN_PAYLOAD] = judge_agreed_kind,
-	[MAIN_TAIL] = judge_agreed_kind,
+	[MAIN_BITMAP] = guard_bitmap_judge,
+	[MAIN_GLOBAL_STATE] = judge_held_kind,
+	[MAIN_PAYLOAD] = judge_held_kind,
+	[MAIN_TAIL] = judge_held_kind,
 	[MAIN_FOOTER] = judge_nothing,
-	[MAIN_COMMAND] = judge_command,
+	[MAIN_COMMAND] = guard_command_judge,
 	[MAIN_EOF] = judge_eof,
-	[MAIN_VMDESC] = judge_agreed_kind,
-	[MAIN_VMDESC_BYTES] = judge_agreed_kind,
+	[MAIN_VMDESC] = judge_held_kind,
+	[MAIN_VMDESC_BYTES] = judge_held_kind,
 };
 static_assert(ARRAY_SIZE(judges) == MAIN_KIND_COUNT, "a judge for each kind of unit");
 
@@ -270,22 +280,32 @@ bool guard_main_take(Guard *guard, const uint8_t *window, size_t size, GuardFlow
 			main_stream_next(main->stream, front, size - flow->taken, &judge.unit, err);
 
 		if (result == UNIT_BAD)
-			return guard_violation_by(err, GUARD_RULE_GRAMMAR);
+			return guard_violation_by(err, main->complete ? GUARD_RULE_END
+								      : GUARD_RULE_GRAMMAR);
 		if (result == UNIT_MORE)
 			break;
 		if (!judges[judge.unit.kind](&judge))
 			return false;
-		if (main->holding && !guard_held_add(&judge, front))
+		if (main->hold && !guard_held_add(&judge, front))
 			return false;
 		flow->taken += judge.unit.size_bytes;
-		if (!main->holding)
+		if (!main->hold)
 			flow->forward = flow->taken;
+		else if (guard_held_is_whole(&judge))
+			return guard_held_judge(&judge, flow);
 	}
-	return !main->holding || main->complete || guard_held_try(&judge, flow);
+	return main->hold != HOLD_DEVICES || main->complete || guard_held_try(&judge, flow);
 }
 
 bool guard_main_end(const Guard *guard, size_t left, Error *err)
 {
-	return main_stream_finish(guard->main.stream, left, err) ||
-	       guard_violation_by(err, GUARD_RULE_END);
+	const GuardMain *main = &guard->main;
+
+	if (main_stream_finish(main->stream, left, err))
+		return true;
+	/* A source that was cancelled or died ends anywhere. */
+	return guard_violation(
+		err, GUARD_RULE_CLOSED,
+		"main channel, byte %" PRIu64 ": the source closed the channel early%s",
+		main_stream_offset(main->stream) + left, main->hold ? ", inside device state" : "");
 }

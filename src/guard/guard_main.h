@@ -19,10 +19,19 @@ bool guard_main_refuse(const MainJudge *judge, GuardRule rule, const char *forma
  * that is. False with *err past the bound. */
 MUST_CHECK bool guard_held_add(const MainJudge *judge, const uint8_t *bytes);
 
+/* Whether the unit that was added last ends what is held: an early section, or a package. Then
+ * guard_held_judge judges all of it; flow->release has it. False with *err: a violation in it. */
+bool guard_held_is_whole(const MainJudge *judge);
+MUST_CHECK bool guard_held_judge(const MainJudge *judge, GuardFlow *flow);
+
 /*
- * After all of a window was added: if what is held may be complete, judges all of it. Then it is in
- * flow->release, and stays held until that was written. False with *err: a violation in it.
+ * After all of a window was added to the device state of precopy: if it may be complete, judges all
+ * of it. Then it is in flow->release, and stays held until that was written. False with *err: a
+ * violation in it.
  */
 MUST_CHECK bool guard_held_try(const MainJudge *judge, GuardFlow *flow);
+
+/* A record of a dirty bitmap: the unit. */
+MUST_CHECK bool guard_bitmap_judge(const MainJudge *judge);
 
 #endif

@@ -19,6 +19,11 @@ static const GuardRuleText rules[] = {
 		"a channel ends where its last unit does, main with its description",
 		"QEMU reads and drops a description of up to 4 GiB",
 	},
+	[GUARD_RULE_CLOSED] = {
+		"guard-closed",
+		"a channel is not closed before its end; a source that was cancelled does so",
+		"no hole: QEMU would wait, or begin with what it has",
+	},
 	[GUARD_RULE_MACHINE] = {
 		"guard-machine",
 		"the machine type is the expected one, to the last byte",
@@ -26,7 +31,7 @@ static const GuardRuleText rules[] = {
 	},
 	[GUARD_RULE_CAPABILITY] = {
 		"guard-capability",
-		"no capability is listed: none was agreed",
+		"no capability is listed: none that the stream lists is ever agreed",
 		"QEMU allocates as many entries as the stream says",
 	},
 	[GUARD_RULE_UUID] = {
@@ -36,13 +41,14 @@ static const GuardRuleText rules[] = {
 	},
 	[GUARD_RULE_COMMAND] = {
 		"guard-command",
-		"no command but OPEN_RETURN_PATH, PING and SWITCHOVER_START, the first two before "
-		"any section",
+		"no command but those of what was agreed, each in its place; OPEN_RETURN_PATH and "
+		"the first PING before any section",
 		"PACKAGED allocates up to 4 GiB and nests; POSTCOPY_RAM_DISCARD underflows a length",
 	},
 	[GUARD_RULE_PING] = {
 		"guard-ping",
-		"PING comes once, with the cookie of the setup",
+		"each PING comes once, in its place: 1 at the setup, 2 to 4 and 0x42 around and in "
+		"the package of postcopy",
 		"each is answered at once: a flood of answers blocks the loading thread",
 	},
 	[GUARD_RULE_SECTION_INSTANCE] = {
@@ -52,7 +58,8 @@ static const GuardRuleText rules[] = {
 	},
 	[GUARD_RULE_SECTION_EARLY] = {
 		"guard-section-early",
-		"no device state before the end of ram",
+		"no device state before the end of ram, but of those that the local QEMU sends "
+		"early too (virtio-mem)",
 		"QEMU loads a device at any time, also one that is not there for early state",
 	},
 	[GUARD_RULE_RAM_BLOCK] = {
@@ -81,6 +88,48 @@ static const GuardRuleText rules[] = {
 		"device state with its description is no longer than the bound",
 		"QEMU has no bound for either",
 	},
+	[GUARD_RULE_POSTCOPY_PAGE_SIZE] = {
+		"guard-postcopy-page-size",
+		"POSTCOPY_ADVISE and the list of blocks have the page sizes of the local VM",
+		"a page of another size is written past the end of the one that is placed",
+	},
+	[GUARD_RULE_POSTCOPY_DISCARD] = {
+		"guard-postcopy-discard",
+		"ranges that are discarded are not empty, whole pages, inside their block, and in "
+		"all no more than the VM has",
+		"POSTCOPY_RAM_DISCARD underflows a length, and comes any number of times",
+	},
+	[GUARD_RULE_POSTCOPY_PACKAGE] = {
+		"guard-postcopy-package",
+		"the package of postcopy is no longer than what may be held",
+		"PACKAGED allocates up to 4 GiB at once",
+	},
+	[GUARD_RULE_PREEMPT_EARLY] = {
+		"guard-preempt-early",
+		"no page comes on the preempt channel before the package of postcopy passed",
+		"QEMU places pages into memory that is not registered yet",
+	},
+	[GUARD_RULE_PREEMPT_PAGES] = {
+		"guard-preempt-pages",
+		"the preempt channel has at most two times the VM's pages",
+		"QEMU reads pages for as long as they come",
+	},
+	[GUARD_RULE_BITMAP_NODE] = {
+		"guard-bitmap-node",
+		"a dirty bitmap is of a disk that was agreed, and begins once",
+		"QEMU makes a bitmap on any node that it finds by a name from the wire",
+	},
+	[GUARD_RULE_BITMAP_COUNT] = {
+		"guard-bitmap-count",
+		"at most 64 dirty bitmaps come",
+		"QEMU makes as many as come, each as large as its disk wants it",
+	},
+	[GUARD_RULE_BITMAP_RANGE] = {
+		"guard-bitmap-range",
+		"bits lie within their disk, in whole words, of a bitmap that began and is not "
+		"complete",
+		"serialization_chunk (util/hbitmap.c) asserts all of it: QEMU ends",
+	},
 	[GUARD_RULE_MULTIFD_ID] = {
 		"guard-multifd-id",
 		"the id of a channel is below the number of channels, and no other's",
@@ -101,25 +150,45 @@ static const GuardRuleText rules[] = {
 		"a channel's SYNCs are at most 1048576 ahead of those of main",
 		"QEMU work item 2720: both sides wait for each other when they differ",
 	},
+	[GUARD_RULE_MULTIFD_COMPRESSED] = {
+		"guard-multifd-compressed",
+		"a compressed packet expands to exactly its pages, and is hardly longer than they",
+		"QEMU work item 4035; the next packet's pages are taken from what this one left",
+	},
 	[GUARD_RULE_RETURN_MESSAGE] = {
 		"guard-return-message",
-		"no message but SHUT and PONG comes back",
+		"no message but SHUT, PONG and those of what was agreed comes back, in its place",
 		"REQ_PAGES, RECV_BITMAP, RESUME_ACK and SWITCHOVER_ACK steer a source that did not "
 		"ask for them",
 	},
 	[GUARD_RULE_RETURN_COUNT] = {
 		"guard-return-count",
-		"one PONG comes back",
+		"each PONG, SWITCHOVER_ACK and RESUME_ACK comes back once",
 		"QEMU takes any number of them",
 	},
 	[GUARD_RULE_RETURN_COOKIE] = {
 		"guard-return-cookie",
-		"a PONG has the cookie of the PING",
+		"a PONG has the cookie of a PING that this migration has",
 		"since 10.2 a cookie alone moves the source into another state",
+	},
+	[GUARD_RULE_RETURN_REQUEST] = {
+		"guard-return-request",
+		"a page that is asked for lies in a block that this VM has, and is one of its pages",
+		"ram_save_queue_pages takes any length within the block, and queues it",
+	},
+	[GUARD_RULE_RETURN_PAGES] = {
+		"guard-return-pages",
+		"at most two times the VM's pages are asked for",
+		"QEMU allocates a request for each, for as long as they come",
+	},
+	[GUARD_RULE_RETURN_BITMAP] = {
+		"guard-return-bitmap",
+		"a bitmap of received pages is of a block of this VM, of its exact length, once",
+		"QEMU takes it for what is to be sent again",
 	},
 	[GUARD_RULE_RETURN_CHANNEL] = {
 		"guard-return-channel",
-		"nothing comes back on a multifd channel",
+		"nothing comes back on a multifd channel, nor on preempt",
 		"QEMU does not read them: what is sent fills the host's memory",
 	},
 	[GUARD_RULE_DEVICE_DESCRIPTION] = {
@@ -166,6 +235,13 @@ static const GuardRuleText rules[] = {
 		"a device that writes bytes of its own format writes as many as the local one",
 		"loaders of their own (libslirp) that nothing describes",
 	},
+	[GUARD_RULE_DEVICE_LOCAL] = {
+		"guard-device-local",
+		"device state that no description comes with (postcopy, early) has only what the "
+		"local QEMU's layout tells the length of",
+		"QEMU reads what its device says: bytes that are framed otherwise here would be "
+		"sections that nobody judged",
+	},
 	[GUARD_RULE_DEVICE_VIRTIO] = {
 		"guard-device-field-virtio",
 		"queues, their sizes and defaults, vectors, features and subsections fit the "
@@ -196,8 +272,10 @@ static const GuardRuleText rules[] = {
 	},
 	[GUARD_RULE_DEVICE_SCSI] = {
 		"guard-device-field-scsi",
-		"no request waits; sense data lies within its array",
-		"CVE-2013-4542: requests with counts of buffers from the wire",
+		"requests that wait are reads or writes of their disk, with buffers that exist; "
+		"sense data lies within its array",
+		"CVE-2013-4542: requests with counts of buffers from the wire; another unit or a "
+		"unit attention make QEMU read less of a request than was judged",
 	},
 	[GUARD_RULE_DEVICE_IDE] = {
 		"guard-device-field-ide",

@@ -5,16 +5,13 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "guard/virtio_element.h"
+#include "guard/virtio_kinds.h"
 
 enum {
 	TAG_SUBSECTION = 5,
 	NO_FIXED_SIZE = UINT32_MAX,
 	FEATURE_RING_PACKED_HIGH = 1 << (34 - 32), /* VIRTIO 1.2, 6 */
-	/* struct VirtQueueElementOld of a 64-bit little-endian host: index, counts, 4 bytes of
-	 * padding, the addresses of 1024 buffers in and out, pointer and length of each. */
-	ELEMENT_SIZE = 16 + 2 * 1024 * 8 + 2 * 1024 * 16,
-	ELEMENT_OUT_LENGTHS = 16 + 2 * 1024 * 8 + 1024 * 16 + 8,
-	ELEMENT_BUFFERS_MAX = 1024,
 	/* virtio-net: before the table of MACs, and behind it the VLANs */
 	NET_BEFORE_FLAGS = 6 + 4 + 4 + 2,
 	NET_BEFORE = NET_BEFORE_FLAGS + 2,
@@ -108,37 +105,22 @@ static uint16_t largest_queue(const Tail *tail)
 
 /* --- elements: requests that were taken from a queue --- */
 
-static uint32_t load_le32(const uint8_t *bytes)
+static bool read_element(Tail *tail, VirtioElement *ret_element)
 {
-	return bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
-	       (uint32_t)bytes[3] << 24;
-}
+	const uint8_t *bytes;
+	uint32_t descriptors;
 
-static uint64_t load_le64(const uint8_t *bytes)
-{
-	return load_le32(bytes) | (uint64_t)load_le32(bytes + 4) << 32;
-}
-
-static bool read_element(Tail *tail, const uint8_t **ret_element)
-{
-	const uint8_t *element;
-	uint32_t index, out, in, descriptors;
-
-	if (!reader_skip(&tail->reader, ELEMENT_SIZE, &element))
+	if (!reader_skip(&tail->reader, VIRTIO_ELEMENT_SIZE, &bytes))
 		return is_cut(tail, "cut inside a request");
-	index = load_le32(element);
-	out = load_le32(element + 4);
-	in = load_le32(element + 8);
-	if (index >= largest_queue(tail))
-		return refuse(tail, "entry of a request", index, largest_queue(tail));
-	if (out > ELEMENT_BUFFERS_MAX || in > ELEMENT_BUFFERS_MAX)
-		return refuse(tail, "buffers of a request", out > in ? out : in,
-			      ELEMENT_BUFFERS_MAX);
+	if (!virtio_element_decode(bytes, largest_queue(tail), ret_element, tail->err)) {
+		error_prefix(tail->err, "device %.80s, %zu bytes before its end",
+			     tail->device->name, tail->reader.left);
+		return guard_violation_by(tail->err, tail->rule);
+	}
 	if (tail->is_packed && !reader_get_be32(&tail->reader, &descriptors))
 		return is_cut(tail, "cut inside a request");
 	if (tail->is_packed && descriptors > largest_queue(tail))
 		return refuse(tail, "descriptors of a request", descriptors, largest_queue(tail));
-	*ret_element = element;
 	return true;
 }
 
@@ -214,7 +196,7 @@ static bool read_net(Tail *tail)
 static bool read_blk(Tail *tail)
 {
 	const uint32_t queues = tail->state->shape.queues;
-	const uint8_t *element;
+	VirtioElement element;
 	uint32_t queue = 0;
 	uint8_t more;
 
@@ -237,18 +219,17 @@ static bool read_blk(Tail *tail)
 /* A buffer of a guest that the host has not read to its end. */
 static bool read_port_buffer(Tail *tail)
 {
-	const uint8_t *element;
-	uint32_t at, buffers;
+	VirtioElement element;
 	uint64_t offset, length;
+	uint32_t at;
 
 	if (!reader_get_be32(&tail->reader, &at) || !reader_get_be64(&tail->reader, &offset))
 		return is_cut(tail, "cut inside a port");
 	if (!read_element(tail, &element))
 		return false;
-	buffers = load_le32(element + 4);
-	if (at >= buffers)
-		return refuse(tail, "which buffer of a port", at, buffers);
-	length = load_le64(element + ELEMENT_OUT_LENGTHS + (size_t)at * 16);
+	if (at >= element.out)
+		return refuse(tail, "which buffer of a port", at, element.out);
+	length = virtio_element_out_bytes(&element, at);
 	return offset <= length || refuse(tail, "offset in a buffer of a port", offset, length);
 }
 
@@ -303,6 +284,27 @@ static bool read_balloon(Tail *tail)
 	return reader_skip(&tail->reader, BALLOON_BYTES, &bytes) || is_cut(tail, "cut");
 }
 
+static bool read_iommu(Tail *tail)
+{
+	VirtioFault fault;
+
+	tail->rule = GUARD_RULE_DEVICE_VIRTIO;
+	return virtio_iommu_read(&tail->reader, &fault) ||
+	       refuse(tail, fault.what, fault.is, fault.bound);
+}
+
+static bool read_mem(Tail *tail)
+{
+	VirtioFault fault;
+
+	tail->rule = GUARD_RULE_DEVICE_VIRTIO;
+	if (tail->learned && !virtio_mem_learn(tail->state, &tail->learned->memory))
+		return refuse(tail, "no memory device", tail->state->shape.config_bytes, 0);
+	return virtio_mem_read(&tail->reader, &(tail->twin ? tail->twin : tail->learned)->memory,
+			       &fault) ||
+	       refuse(tail, fault.what, fault.is, fault.bound);
+}
+
 typedef struct Kind {
 	const char *vmsd_name;
 	bool (*read)(Tail *tail);
@@ -313,6 +315,8 @@ static const Kind kinds[] = {
 	{ "virtio-console", read_serial }, { "virtio-balloon", read_balloon },
 	{ "virtio-scsi", read_nothing },   { "virtio-rng", read_nothing },
 	{ "virtio-input", read_nothing },  { "virtio-gpu", read_nothing },
+	{ "virtio-9p", read_nothing },	   { "virtio-iommu", read_iommu },
+	{ "virtio-mem", read_mem },
 };
 
 static const Kind *find_kind(const char *vmsd_name)
@@ -541,7 +545,7 @@ bool virtio_tail_learn(const char *vmsd_name, const VirtioState *state, VirtioTw
 	return true;
 }
 
-static bool has_packed(const VirtioTwin *twin)
+bool virtio_twin_has_packed(const VirtioTwin *twin)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(subsections); i++)
 		if (subsections[i].judge == judge_packed)
@@ -557,7 +561,7 @@ bool virtio_tail_judge(const VmDevice *device, const VirtioState *state, const V
 		      .state = state,
 		      .twin = twin,
 		      .reader = reader_of(state->rest, state->rest_bytes),
-		      .is_packed = has_packed(twin) && find_packed(state),
+		      .is_packed = virtio_twin_has_packed(twin) && find_packed(state),
 		      .rule = GUARD_RULE_DEVICE_VIRTIO,
 		      .err = err };
 

@@ -7,6 +7,7 @@
 #define SEALIFT_GUARD_VIRTIO_TAIL_H
 
 #include "guard/rules.h"
+#include "guard/virtio_kinds.h"
 #include "qemustream/virtio_state.h"
 #include "qemustream/vmdesc.h"
 
@@ -18,6 +19,7 @@ typedef struct VirtioTwin {
 	uint32_t ports;	      /* virtio-console: that are active */
 	uint32_t port_words;  /* words of its map of ports */
 	uint32_t subsections; /* a bit for each of the table in virtio_tail.c */
+	VirtioMem memory;     /* virtio-mem */
 	bool is_known;	      /* a kind that is known here */
 } VirtioTwin;
 
@@ -29,6 +31,9 @@ static inline uint32_t virtio_twin_queues_max(const VirtioTwin *twin)
 {
 	return twin->pairs > 1 ? 2 * (uint32_t)twin->pairs + 1 : twin->shape.queues;
 }
+
+/* Whether it offers packed rings: its driver may or may not have taken them. */
+bool virtio_twin_has_packed(const VirtioTwin *twin);
 
 /* From the twin's own state; a kind that is not known is no error. ERROR_INTERNAL if it cannot be
  * read. */

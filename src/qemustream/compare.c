@@ -50,12 +50,33 @@ static uint32_t optional_bytes(const Compare *compare, const VmNode *node)
 {
 	const CompareOptions *options = compare->options;
 	const char *vmsd_name = compare->pairs[compare->depth].vmsd_name;
+	const KnownOptional *known;
 
 	for (size_t i = 0; i < options->variable_count; i++)
 		if (!strcmp(options->variable[i].vmsd_name, vmsd_name) &&
 		    !strcmp(options->variable[i].field, node->name))
 			return options->variable[i].max_bytes;
-	return 0;
+	known = known_optional(vmsd_name, node->name);
+	return known ? known->size_bytes * known->max_count : 0;
+}
+
+/* An incoming field that known_layout.c lists: as many bytes as the loading QEMU reads of it, and
+ * what is inside if the local description does not tell. */
+static bool check_optional(const Compare *compare, const VmNode *incoming, bool has_local)
+{
+	const char *vmsd_name = compare->pairs[compare->depth].vmsd_name;
+	const KnownOptional *known = known_optional(vmsd_name, incoming->name);
+
+	if (!known)
+		return true;
+	if ((incoming->kind == VM_STRUCT) != known->is_struct ||
+	    incoming->size_bytes != known->size_bytes || incoming->count > known->max_count)
+		return refuse(compare, incoming->name, "another length than is known",
+			      bytes_of(incoming), known->size_bytes);
+	return has_local || !known->is_struct ||
+	       compare_dump_field(compare->incoming, compare->device, vmsd_name, incoming,
+				  compare->dump, known->size_bytes * known->max_count,
+				  compare->err);
 }
 
 /* Up to how many bytes a field may have whose length may differ from ours; 0: it may not. */
@@ -106,7 +127,7 @@ static bool compare_length(Compare *compare, const VmNode *incoming, const VmNod
 		if (bytes_of(incoming) > variable)
 			return refuse(compare, incoming->name, "longer than the bound",
 				      bytes_of(incoming), variable);
-		return true;
+		return check_optional(compare, incoming, true);
 	}
 	if (incoming->count != local->count)
 		return refuse(compare, incoming->name, "another count", incoming->count,
@@ -196,7 +217,7 @@ static bool pass_other(Compare *compare, Pair *pair, const VmNode *incoming, con
 	}
 	if (bytes_of(incoming) && bytes_of(incoming) <= optional_bytes(compare, incoming)) {
 		pair->incoming = incoming->end;
-		return true;
+		return check_optional(compare, incoming, false);
 	}
 	return error_set(compare->err, ERROR_PEER,
 			 "device %.80s: field %.80s of %.80s, not the local %.80s",
@@ -233,7 +254,7 @@ static bool compare_single(Compare *compare, Pair *pair, const VmNode *incoming,
 		pair->incoming = incoming->end;
 	else
 		pair->local = local->end;
-	return true;
+	return !incoming || check_optional(compare, incoming, false);
 }
 
 static const VmNode *find_subsection(const VmDescription *description, uint32_t first, uint32_t end,

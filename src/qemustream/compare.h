@@ -21,7 +21,11 @@
 #include "qemustream/dump_vmstate.h"
 #include "qemustream/vmdesc.h"
 
-enum { COMPARE_VARIABLE_MAX = 4 << 20 };
+enum {
+	/* virtio-scsi lets a disk have 128 requests (cmd_per_lun), virtio-blk 256 in a queue, of 49
+	 * KB each, and with an error all may wait. */
+	COMPARE_VARIABLE_MAX = 16 << 20,
+};
 
 /* An array or buffer that may be longer, shorter or missing: no description says which are. */
 typedef struct CompareVariable {
@@ -47,7 +51,8 @@ typedef struct CompareOptions {
 /*
  * Every incoming device exists here with the same instance, table and at most our version; every
  * local one is in the stream unless it is optional; fields are equal in order, name, type, count
- * and size but for what may vary; each subsection is known. ERROR_PEER names device, field and
+ * and size but for what may vary; what only one side has is listed (options, known_layout.h) and as
+ * the tables have it; each subsection is known. ERROR_PEER names device, field and
  * both values. dump may be NULL: then a guest that has run will most often be refused.
  */
 MUST_CHECK bool vmdesc_compare(const VmDescription *incoming, const VmDescription *local,

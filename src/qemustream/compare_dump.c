@@ -9,7 +9,8 @@
 typedef struct Pair {
 	uint32_t node, node_end;
 	uint32_t table_first, table, table_end;
-	uint32_t version; /* of the table, as it was sent */
+	uint32_t version;  /* of the table, as it was sent */
+	uint64_t elements; /* of the field of the table, when they are told one by one */
 } Pair;
 
 typedef struct Cover {
@@ -64,6 +65,23 @@ static bool enter(Cover *cover, const VmNode *node, const DumpNode *table)
 	return true;
 }
 
+/* `elements`: so far, with this node's. What QEMU's loader reads of an array is as long as its own
+ * is, which the table tells of arrays that cannot vary. */
+static bool check_count(const Cover *cover, const VmNode *node, const DumpNode *field,
+			uint64_t elements, bool more)
+{
+	if (field->count > 1 && (more ? elements > field->count : elements != field->count))
+		return refuse(cover, node, "another count", elements, field->count);
+	/* The bound of bytes does not hold what takes none, and a struct is walked for each. */
+	if (elements > COMPARE_ELEMENTS_MAX && (node->kind == VM_STRUCT || !node->size_bytes))
+		return refuse(cover, node, "more elements than the bound", elements,
+			      COMPARE_ELEMENTS_MAX);
+	if ((uint64_t)node->size_bytes * node->count > cover->max_bytes)
+		return refuse(cover, node, "longer than the bound",
+			      (unsigned long long)node->size_bytes * node->count, cover->max_bytes);
+	return true;
+}
+
 static bool check_field(Cover *cover, const VmNode *node, const DumpNode *field)
 {
 	const uint32_t type_size = known_type_size(node->type);
@@ -73,11 +91,6 @@ static bool check_field(Cover *cover, const VmNode *node, const DumpNode *field)
 		return refuse(cover, node, "a struct on one side only", node->kind, field->kind);
 	if (node->kind == VM_LEAF && type_size && node->size_bytes != type_size)
 		return refuse(cover, node, "not the size of its type", node->size_bytes, type_size);
-	if (field->count > 1 && node->index == VMDESC_NO_INDEX && node->count != field->count)
-		return refuse(cover, node, "another count", node->count, field->count);
-	if ((uint64_t)node->size_bytes * node->count > cover->max_bytes)
-		return refuse(cover, node, "longer than the bound",
-			      (unsigned long long)node->size_bytes * node->count, cover->max_bytes);
 	return node->kind == VM_LEAF || enter(cover, node, field);
 }
 
@@ -124,8 +137,13 @@ static bool cover_field(Cover *cover, Pair *pair, const VmNode *node)
 	if (!skip_to(cover, pair, node, &field))
 		return false;
 	pair->node = node->end;
-	if (!more)
+	pair->elements += node->count;
+	if (!check_count(cover, node, field, pair->elements, more))
+		return false;
+	if (!more) {
 		pair->table = field->end;
+		pair->elements = 0;
+	}
 	return check_field(cover, node, field);
 }
 
@@ -140,11 +158,9 @@ static bool cover_subsection(Cover *cover, Pair *pair, const VmNode *node)
 	return refuse(cover, node, "a subsection that no table has", node->version, 0);
 }
 
-static bool covers(Cover *cover, const VmNode *subsection, const DumpNode *table)
+/* What is inside of a struct or subsection that was entered; a leaf was not. */
+static bool cover_inside(Cover *cover)
 {
-	cover->depth = 0;
-	if (!enter(cover, subsection, table))
-		return false;
 	while (cover->depth) {
 		Pair *pair = &cover->pairs[cover->depth];
 		const VmNode *node =
@@ -165,6 +181,42 @@ static bool covers(Cover *cover, const VmNode *subsection, const DumpNode *table
 	return true;
 }
 
+static bool covers_subsection(Cover *cover, const VmNode *subsection, const DumpNode *table)
+{
+	cover->depth = 0;
+	return enter(cover, subsection, table) && cover_inside(cover);
+}
+
+static bool covers_field(Cover *cover, const VmNode *node, const DumpNode *field)
+{
+	cover->depth = 0;
+	return check_count(cover, node, field, node->count, false) &&
+	       check_field(cover, node, field) && cover_inside(cover);
+}
+
+/* A field among nodes[first..end) that are directly in one table. */
+static const DumpNode *find_field(const DumpVmstate *dump, uint32_t first, uint32_t end,
+				  const char *name)
+{
+	for (uint32_t i = first; i < end; i = dump->nodes[i].end)
+		if (dump->nodes[i].kind != DUMP_SUBSECTION && is_name_of(name, dump->nodes[i].name))
+			return &dump->nodes[i];
+	return NULL;
+}
+
+/* In a table of this name, which may be the type's own or stand inside it. */
+static const DumpNode *find_in_type(const DumpVmstate *dump, const DumpType *type,
+				    const char *vmsd_name, const char *name)
+{
+	if (!strcmp(type->vmsd_name, vmsd_name))
+		return find_field(dump, type->first, type->end, name);
+	for (uint32_t i = type->first; i < type->end; i++)
+		if (dump->nodes[i].kind != DUMP_FIELD &&
+		    !strcmp(dump->nodes[i].vmsd_name, vmsd_name))
+			return find_field(dump, i + 1, dump->nodes[i].end, name);
+	return NULL;
+}
+
 bool compare_dump_subsection(const VmDescription *description, const VmDevice *device,
 			     const VmNode *subsection, const DumpVmstate *dump, uint32_t max_bytes,
 			     Error *err)
@@ -181,7 +233,7 @@ bool compare_dump_subsection(const VmDescription *description, const VmDevice *d
 		const DumpNode *table = dump_vmstate_subsection(dump, type, subsection->name);
 
 		found = found || table;
-		if (table && covers(&cover, subsection, table)) {
+		if (table && covers_subsection(&cover, subsection, table)) {
 			*err = ERROR_INIT;
 			return true;
 		}
@@ -190,4 +242,31 @@ bool compare_dump_subsection(const VmDescription *description, const VmDevice *d
 				   "device %.80s: subsection %.80s is known neither to the local "
 				   "description nor to the local tables",
 				   device->name, subsection->name);
+}
+
+bool compare_dump_field(const VmDescription *description, const VmDevice *device,
+			const char *vmsd_name, const VmNode *node, const DumpVmstate *dump,
+			uint32_t max_bytes, Error *err)
+{
+	Cover cover = { .description = description,
+			.device = device,
+			.dump = dump,
+			.max_bytes = max_bytes,
+			.err = err };
+	const DumpType *type = NULL;
+	bool found = false;
+
+	while (dump && (type = dump_vmstate_find(dump, device->vmsd_name, type))) {
+		const DumpNode *field = find_in_type(dump, type, vmsd_name, node->name);
+
+		found = found || field;
+		if (field && covers_field(&cover, node, field)) {
+			*err = ERROR_INIT;
+			return true;
+		}
+	}
+	return !found && error_set(err, ERROR_PEER,
+				   "device %.80s: field %.80s of %.80s is known neither to the "
+				   "local description nor to the local tables",
+				   device->name, node->name, vmsd_name);
 }

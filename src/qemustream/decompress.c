@@ -77,15 +77,15 @@ static const Expand expanders[] = {
 };
 static_assert(ARRAY_SIZE(expanders) == MULTIFD_COMPRESSION_COUNT, "a function for each");
 
-static bool start_zstd(Decompressor *decompressor, Error *err)
+static bool start_zstd(Decompressor *decompressor, int window_log, Error *err)
 {
 	decompressor->zstd = ZSTD_createDCtx();
 	if (!decompressor->zstd)
 		return error_set(err, ERROR_INTERNAL, "no memory for zstd");
-	if (ZSTD_isError(ZSTD_DCtx_setParameter(decompressor->zstd, ZSTD_d_windowLogMax,
-						DECOMPRESS_ZSTD_WINDOW_LOG)))
+	if (ZSTD_isError(
+		    ZSTD_DCtx_setParameter(decompressor->zstd, ZSTD_d_windowLogMax, window_log)))
 		return error_set(err, ERROR_INTERNAL, "zstd knows no window of 2^%d bytes",
-				 DECOMPRESS_ZSTD_WINDOW_LOG);
+				 window_log);
 	return true;
 }
 
@@ -98,6 +98,11 @@ static bool start_zlib(Decompressor *decompressor, Error *err)
 
 Decompressor *decompressor_new(MultifdCompression method, Error *err)
 {
+	return decompressor_new_within(method, DECOMPRESS_ZSTD_WINDOW_LOG, err);
+}
+
+Decompressor *decompressor_new_within(MultifdCompression method, int zstd_window_log, Error *err)
+{
 	AUTO_DECOMPRESSOR Decompressor *decompressor = NULL;
 	bool started;
 
@@ -108,8 +113,9 @@ Decompressor *decompressor_new(MultifdCompression method, Error *err)
 		return NULL;
 	}
 	decompressor->method = method;
-	started = method == MULTIFD_COMPRESSION_ZLIB ? start_zlib(decompressor, err)
-						     : start_zstd(decompressor, err);
+	started = method == MULTIFD_COMPRESSION_ZLIB
+			  ? start_zlib(decompressor, err)
+			  : start_zstd(decompressor, zstd_window_log, err);
 	return started ? TAKE_PTR(decompressor) : NULL;
 }
 

@@ -31,6 +31,9 @@ typedef struct Decompressor Decompressor;
 
 /* For one channel; not MULTIFD_COMPRESSION_NONE (assert). ERROR_INTERNAL without memory. */
 Decompressor *decompressor_new(MultifdCompression method, Error *err);
+/* The same with a bound of zstd's window of its own, 10 to DECOMPRESS_ZSTD_WINDOW_LOG: what a
+ * stream names beyond is refused. It and half a MiB are what a channel of zstd costs at most. */
+Decompressor *decompressor_new_within(MultifdCompression method, int zstd_window_log, Error *err);
 void decompressor_free(Decompressor *decompressor);
 DEFINE_CLEANUP(Decompressor, decompressor, decompressor_free)
 #define AUTO_DECOMPRESSOR CLEANUP(decompressor_cleanup)

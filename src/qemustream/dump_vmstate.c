@@ -4,13 +4,12 @@
 #include <assert.h>
 #include <string.h>
 
-#include "qemustream/json_bounds.h"
+#include "qemustream/json_table.h"
 #include "qemustream/vmdesc.h"
 
 /* A table that is being walked. */
 typedef struct Level {
-	const json_t *fields, *subsections;
-	size_t next_field, next_subsection;
+	JsonTable table;
 	uint32_t node; /* what it is inside of; no meaning at level 0 */
 } Level;
 
@@ -87,8 +86,8 @@ static bool open_level(Build *build, Level *level, const json_t *table, const ch
 	       keep_member(build, table, "name", ret_name) &&
 	       get_u32(build, table, "version_id", ret_version) &&
 	       get_u32(build, table, "minimum_version_id", ret_minimum) &&
-	       json_bounds_list(table, "Fields", true, &level->fields, build->err) &&
-	       json_bounds_list(table, "Subsections", true, &level->subsections, build->err);
+	       json_bounds_list(table, "Fields", true, &level->table.fields, build->err) &&
+	       json_bounds_list(table, "Subsections", true, &level->table.subsections, build->err);
 }
 
 static bool push(Build *build, DumpNode *node, const json_t *table)
@@ -107,12 +106,13 @@ static bool push(Build *build, DumpNode *node, const json_t *table)
 	return true;
 }
 
-static bool read_field(Build *build, const json_t *field)
+static bool read_field(void *context, const json_t *field)
 {
 	static const char *const known[] = { "field", "version_id", "field_exists",
 					     "size",  "num",	    "Description",
 					     NULL };
 	const json_t *table = json_object_get(field, "Description");
+	Build *build = context;
 	DumpNode *node = add_node(build);
 
 	if (!node || !json_bounds_only(field, known, build->err) ||
@@ -128,8 +128,9 @@ static bool read_field(Build *build, const json_t *field)
 	       error_prefix(build->err, "field %s", node->name);
 }
 
-static bool read_subsection(Build *build, const json_t *table)
+static bool read_subsection(void *context, const json_t *table)
 {
+	Build *build = context;
 	DumpNode *node = add_node(build);
 
 	if (!node || !push(build, node, table))
@@ -139,26 +140,27 @@ static bool read_subsection(Build *build, const json_t *table)
 	return true;
 }
 
-static bool read_levels(Build *build)
+static JsonTable *innermost(void *context)
 {
-	while (true) {
-		Level *level = &build->levels[build->depth];
+	Build *build = context;
 
-		if (level->next_field < json_array_size(level->fields)) {
-			if (!read_field(build, json_array_get(level->fields, level->next_field++)))
-				return false;
-		} else if (level->next_subsection < json_array_size(level->subsections)) {
-			if (!read_subsection(build, json_array_get(level->subsections,
-								   level->next_subsection++)))
-				return false;
-		} else if (!build->depth) {
-			return true;
-		} else {
-			build->dump->nodes[level->node].end = (uint32_t)build->dump->nodes_count;
-			build->depth--;
-		}
-	}
+	return &build->levels[build->depth].table;
 }
+
+static bool pop(void *context, bool *ret_is_outermost)
+{
+	Build *build = context;
+
+	*ret_is_outermost = !build->depth;
+	if (build->depth) {
+		build->dump->nodes[build->levels[build->depth].node].end =
+			(uint32_t)build->dump->nodes_count;
+		build->depth--;
+	}
+	return true;
+}
+
+static const JsonTableVisitor visitor = { innermost, read_field, read_subsection, pop };
 
 static bool read_type(Build *build, const char *name, const json_t *object, DumpType *type)
 {
@@ -176,7 +178,7 @@ static bool read_type(Build *build, const char *name, const json_t *object, Dump
 	*level = (Level){ 0 };
 	if (!open_level(build, level, table, &type->vmsd_name, &type->version,
 			&type->minimum_version) ||
-	    !read_levels(build))
+	    !json_table_walk(&visitor, build))
 		return error_prefix(build->err, "type %.100s", name);
 	type->end = (uint32_t)build->dump->nodes_count;
 	return true;

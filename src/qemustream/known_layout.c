@@ -73,6 +73,13 @@ static const KnownAlias aliases[] = {
 	{ "globalstate", { "runstate", "runstate" }, { 1, 4 } },
 };
 
+static const KnownOptional optionals[] = {
+	/* by identify_set; hw/ide/core.c */
+	{ "ide_drive", "identify_data", false, 512, 1 },
+	/* by log_num, up to PCIE_AER_LOG_MAX_LIMIT; hw/pci/pcie_aer.c */
+	{ "PCIE_AER_ERROR_LOG", "log", true, 40, 128 },
+};
+
 static const char *const variable_types[] = { "virtio", "virtio-gpu", "scsi-requests" };
 
 typedef struct TypeSize {
@@ -88,6 +95,15 @@ static const TypeSize type_sizes[] = {
 	{ "int64", 8 },	       { "uint64", 8 },	  { "int64 equal", 8 },	 { "timer", 8 },
 	{ "CPU_Double_U", 8 }, { "nullptr", 1 },
 };
+
+const KnownOptional *known_optional(const char *vmsd_name, const char *field)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(optionals); i++)
+		if (!strcmp(optionals[i].vmsd_name, vmsd_name) &&
+		    !strcmp(optionals[i].field, field))
+			return &optionals[i];
+	return NULL;
+}
 
 const KnownSubsection *known_subsection(const char *vmsd_name, const char *name)
 {

@@ -22,6 +22,23 @@ typedef struct KnownAlias {
 	uint32_t count[2];     /* so many fields from there */
 } KnownAlias;
 
+/*
+ * A field that is there, or has so many elements, as another field of the same stream says: a guest
+ * that ran may have what one that never ran has not. Whoever judges values has to hold the two
+ * together (guard/device_rules.h), since the loading QEMU reads as much as the other field says.
+ * -dump-vmstate tells which fields have a test, but not of what: most of them ask for the version
+ * or the machine, where the local description is right and another one is not. So they stand here.
+ */
+typedef struct KnownOptional {
+	const char *vmsd_name; /* of the table that it stands in */
+	const char *field;
+	bool is_struct;
+	uint32_t size_bytes; /* of an element */
+	uint32_t max_count;
+} KnownOptional;
+
+/* NULL if it is none. */
+const KnownOptional *known_optional(const char *vmsd_name, const char *field);
 const KnownSubsection *known_subsection(const char *vmsd_name, const char *name);
 /* The pair that has `field` on this side (0 or 1) and `other` on the other; NULL if there is none.
  */

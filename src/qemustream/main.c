@@ -61,6 +61,11 @@ const RamBlocks *main_stream_blocks(const MainStream *stream)
 	return &stream->blocks;
 }
 
+uint64_t main_stream_offset(const MainStream *stream)
+{
+	return stream->offset;
+}
+
 /* --- header and configuration --- */
 
 static UnitResult step_header(MainStream *stream, const uint8_t *window, size_t size,

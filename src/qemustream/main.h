@@ -160,6 +160,9 @@ MUST_CHECK bool main_stream_finish(const MainStream *stream, size_t left, Error 
  * as the stream. */
 const RamBlocks *main_stream_blocks(const MainStream *stream);
 
+/* Bytes of the stream that were decoded. */
+uint64_t main_stream_offset(const MainStream *stream);
+
 /* "SECTION", "RAM": for logs and tests. */
 const char *main_kind_word(MainKind kind);
 

@@ -42,6 +42,11 @@ bool return_path_may_end(const ReturnPathStream *stream)
 	return stream->state == STATE_MESSAGE || stream->state == STATE_SHUT;
 }
 
+bool return_path_may_recover(const ReturnPathStream *stream)
+{
+	return stream->state != STATE_SHUT && stream->state != STATE_REFUSED;
+}
+
 /* A counted string that is all of `size` bytes; size is at least 2. */
 static bool read_block(const uint8_t *data, size_t size, ReturnPathUnit *unit, Error *err)
 {

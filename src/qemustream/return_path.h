@@ -65,4 +65,7 @@ MUST_CHECK UnitResult return_path_next(ReturnPathStream *stream, const uint8_t *
  * byte may be left over. */
 bool return_path_may_end(const ReturnPathStream *stream);
 
+/* Whether it may have been cut and go on over a new connection: neither SHUT nor a refusal came. */
+bool return_path_may_recover(const ReturnPathStream *stream);
+
 #endif

@@ -33,7 +33,12 @@ enum {
 	VIRTIO_NET_MACS_MAX = 64, /* MAC_TABLE_ENTRIES, hw/net/virtio-net.c */
 };
 
-/* What the device is made of and its state can not change. */
+/*
+ * What the device is made of and its state can not change, but for one thing: QEMU writes as many
+ * queues as have a size. A virtio-net device of n pairs has 2n + 1 once its driver took multiqueue
+ * or RSS, that for control as the last one, and 3 (or, without the control queue, 2) before; its
+ * caller has to know which of them to ask for.
+ */
 typedef struct VirtioShape {
 	uint32_t pci_bytes;    /* 256 or 4096 */
 	uint32_t vectors;      /* 0: no MSI-X */

@@ -4,14 +4,13 @@
 #include <assert.h>
 #include <string.h>
 
-#include "qemustream/json_bounds.h"
+#include "qemustream/json_table.h"
 
 enum { JSON_DEPTH = 4 * VMDESC_DEPTH_MAX };
 
 /* A list of fields and subsections that is being walked: a device's, a struct's, a subsection's. */
 typedef struct Level {
-	const json_t *fields, *subsections;
-	size_t next_field, next_subsection;
+	JsonTable table;
 	uint32_t node; /* what it is inside of; the device at level 0 */
 	const char *vmsd_name;
 	uint64_t bytes;
@@ -106,8 +105,8 @@ static bool open_level(Build *build, Level *level, const json_t *body, uint32_t 
 {
 	level->vmsd_name = keep_member(build, body, "vmsd_name", VMDESC_NAME_MAX);
 	return level->vmsd_name && get_u32(build, body, "version", INT32_MAX, ret_version) &&
-	       json_bounds_list(body, "fields", false, &level->fields, build->err) &&
-	       json_bounds_list(body, "subsections", true, &level->subsections, build->err);
+	       json_bounds_list(body, "fields", false, &level->table.fields, build->err) &&
+	       json_bounds_list(body, "subsections", true, &level->table.subsections, build->err);
 }
 
 static bool push(Build *build, VmNode *node, const json_t *body)
@@ -175,8 +174,9 @@ static bool find_body(Build *build, const json_t *field, VmNode *node, const jso
 	return !is_struct || json_bounds_only(*ret_body, body_only, build->err);
 }
 
-static bool read_field(Build *build, const json_t *field)
+static bool read_field(void *context, const json_t *field)
 {
+	Build *build = context;
 	const uint32_t max = (uint32_t)build->limits->payload_bytes;
 	Level *level = &build->levels[build->depth];
 	VmNode *node = add_node(build);
@@ -201,10 +201,11 @@ static bool read_field(Build *build, const json_t *field)
 }
 
 /* QEMU takes bytes for a subsection only if their name begins with that of what they extend. */
-static bool read_subsection(Build *build, const json_t *body)
+static bool read_subsection(void *context, const json_t *body)
 {
 	static const char *const known[] = { "vmsd_name", "version", "fields", "subsections",
 					     NULL };
+	Build *build = context;
 	const Level *level = &build->levels[build->depth];
 	const size_t parent_length = strlen(level->vmsd_name);
 	VmNode *node = add_node(build);
@@ -224,8 +225,8 @@ static bool read_subsection(Build *build, const json_t *body)
 	return true;
 }
 
-/* The innermost level has ended: its sum belongs to what it is inside of. */
-static bool pop(Build *build)
+/* Its sum belongs to what it is inside of. */
+static bool pop_inner(Build *build)
 {
 	const Level inner = build->levels[build->depth];
 	VmNode *node = &build->description->nodes[inner.node];
@@ -248,25 +249,22 @@ static bool pop(Build *build)
 	       error_prefix(build->err, "field %s", node->name);
 }
 
-static bool read_levels(Build *build)
+static bool pop(void *context, bool *ret_is_outermost)
 {
-	while (true) {
-		Level *level = &build->levels[build->depth];
+	Build *build = context;
 
-		if (level->next_field < json_array_size(level->fields)) {
-			if (!read_field(build, json_array_get(level->fields, level->next_field++)))
-				return false;
-		} else if (level->next_subsection < json_array_size(level->subsections)) {
-			if (!read_subsection(build, json_array_get(level->subsections,
-								   level->next_subsection++)))
-				return false;
-		} else if (!build->depth) {
-			return true;
-		} else if (!pop(build)) {
-			return false;
-		}
-	}
+	*ret_is_outermost = !build->depth;
+	return !build->depth || pop_inner(build);
 }
+
+static JsonTable *innermost(void *context)
+{
+	Build *build = context;
+
+	return &build->levels[build->depth].table;
+}
+
+static const JsonTableVisitor visitor = { innermost, read_field, read_subsection, pop };
 
 static bool read_body(Build *build, const json_t *body, VmDevice *device)
 {
@@ -276,7 +274,7 @@ static bool read_body(Build *build, const json_t *body, VmDevice *device)
 	build->depth = 0;
 	*level = (Level){ .vmsd_name = "" };
 	device->first = (uint32_t)d->nodes_count;
-	if (!open_level(build, level, body, &device->version) || !read_levels(build))
+	if (!open_level(build, level, body, &device->version) || !json_table_walk(&visitor, build))
 		return false;
 	device->vmsd_name = level->vmsd_name;
 	device->end = (uint32_t)d->nodes_count;

@@ -45,6 +45,15 @@ class Usage(CliTest):
                                  (["--guard", "--twin", "/dev/null"], "--guard needs --twin and"),
                                  (["--twin", "t"], "--twin means nothing without --guard"),
                                  (["--channels", "2"], "--channels means nothing without --guard"),
+                                 (["--agreed", "xbzrle"], "--agreed means nothing without"),
+                                 (["--guard", "--twin", "t", "--dump", "d", "--agreed", "x"],
+                                  "--agreed: feature x is unknown"),
+                                 (["--guard", "--twin", "t", "--dump", "d", "--disks", "a"],
+                                  "a is no NAME=BYTES"),
+                                 (["--guard", "--return-path", "--agreed", "postcopy-ram"],
+                                  "needs --sent"),
+                                 (["--guard", "--return-path", "--agreed", "postcopy-preempt"],
+                                  "postcopy-preempt without postcopy-ram"),
                                  (["--guard", "--pages"], "--pages does not go with --guard"),
                                  (["--guard", "--return-path", "--device", "x"],
                                   "--device does not go with --guard"),
@@ -69,11 +78,12 @@ class Usage(CliTest):
 
 
 class ReturnPath(CliTest):
-    def judge(self, data):
+    def judge(self, data, *arguments):
         with tempfile.TemporaryFile() as stream:
             stream.write(data)
             stream.seek(0)
-            return run("inspect", "-", "--guard", "--return-path", "--json", stdin=stream)
+            return run("inspect", "-", "--guard", "--return-path", "--json", *arguments,
+                       stdin=stream)
 
     def test_good(self):
         data = streams.message(2, be32(1)) + streams.message(1, be32(0))
@@ -90,6 +100,23 @@ class ReturnPath(CliTest):
             result = self.judge(data)
             self.assert_fails(result, 8, "guard-")
             self.assertEqual(json.loads(result.stdout)["error"]["category"], "peer")
+
+    def test_agreed(self):
+        ack = be32(7 << 16) + streams.message(1, be32(0))
+        self.assert_fails(self.judge(ack), 8, "guard-return-message")
+        self.assertEqual(self.judge(ack, "--agreed", "switchover-ack").returncode, 0)
+
+    def test_requests(self):
+        with tempfile.NamedTemporaryFile() as sent:
+            sent.write(streams.main_stream())
+            sent.flush()
+            postcopy = ["--agreed", "postcopy-ram", "--sent", sent.name]
+            begin = streams.message(2, be32(1)) + streams.message(2, be32(2))
+            good, bad = (begin + streams.message(3, be64(at) + be32(PAGE) + streams.name("low"))
+                         for at in (0, 1 << 40))
+            self.assertEqual(self.judge(good, *postcopy).returncode, 0)
+            self.assert_fails(self.judge(bad, *postcopy), 8, "guard-return-request")
+            self.assert_fails(self.judge(good), 8, "guard-return-")
 
 
 @unittest.skipUnless(QEMU, "no QEMU here")
@@ -116,6 +143,7 @@ class Destination(CliTest):
                                   memory, "-accel", "tcg", "-S", "-m", "16", "-device",
                                   "virtio-rng-pci"], log)
             try:
+                machine.begin()
                 machine.migrate(cls.path(name))
             finally:
                 machine.close()

@@ -478,13 +478,42 @@ static bool cve_2013_4535(HeldPair *pair)
 	return add_request(pair, 3, 1025);
 }
 
+/* A SCSI disk with a request of virtio-scsi that waits. */
+static bool find_scsi_request(const HeldPair *pair, HeldField *field)
+{
+	return held_find_type(pair, "SCSIDevice", "scsi-requests", field) &&
+	       field->size > ELEMENT_SIZE;
+}
+
 static bool cve_2013_4542(HeldPair *pair)
+{
+	/* Mark, command, tag, unit, queue; index and count of buffers out. */
+	enum { IN_BUFFERS = 1 + 16 + 4 + 4 + 4 + 4 + 4 };
+	HeldField field;
+
+	if (!find_scsi_request(pair, &field))
+		return false;
+	pair->incoming.data[field.offset + IN_BUFFERS] = 1;
+	pair->incoming.data[field.offset + IN_BUFFERS + 1] = 4;
+	return true;
+}
+
+/* The loading QEMU makes another request of it, and reads less. */
+static bool scsi_attention(HeldPair *pair)
+{
+	HeldField field;
+
+	return find_scsi_request(pair, &field) && set(pair, "SCSIDevice", "unit_attention.key", 6);
+}
+
+static bool scsi_no_command(HeldPair *pair)
 {
 	/* With this the struct around it has 25 bytes more as well. */
 	static const uint8_t request[1 + 16 + 8] = { 1 };
 	HeldField field;
 
-	return held_find_type(pair, "SCSIDevice", "scsi-requests", &field) &&
+	return held_find_type(pair, "SCSIDevice", "scsi-requests", &field) && field.size == 1 &&
+	       set(pair, "SCSIDevice", "unit_attention.key", 0) &&
 	       grow(pair, "/scsi-disk", field.offset, request, sizeof(request),
 		    "\"scsi-requests\", \"size\": 1", "\"scsi-requests\", \"size\": 26") &&
 	       change_text(&pair->incoming, pair->eof, "/scsi-disk", "\"size\": 105",
@@ -508,7 +537,9 @@ const DeviceHole device_holes[] = {
 	{ "CVE-2013-4529 pcie_aer: 9 entries of 8", cve_2013_4529 },
 	{ "CVE-2013-4535, 4536 virtio-blk: a request of 1025 buffers", cve_2013_4535 },
 	{ "CVE-2013-4541 usb: setup data of 4097 bytes", cve_2013_4541 },
-	{ "CVE-2013-4542 scsi: a request that waits", cve_2013_4542 },
+	{ "CVE-2013-4542 scsi: a request of 1025 buffers", cve_2013_4542 },
+	{ "scsi: a request, and a unit attention before it", scsi_attention },
+	{ "scsi: a request that is no read or write", scsi_no_command },
 	{ "CVE-2013-4544 vmxnet3: 9 queues", cve_2013_4544_queues },
 	{ "CVE-2013-4544 vmxnet3: interrupt 25 of 25", cve_2013_4544_interrupt },
 	{ "CVE-2013-6399 virtio: queue 1024 of 1024 selected", cve_2013_6399 },

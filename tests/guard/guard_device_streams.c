@@ -50,13 +50,6 @@ static const char *const not_seen[] = {
 	"serial/tsr/tsr_retry",
 	"serial/thr_ipending/thr_ipending",
 	"serial/timeout_ipending/timeout_ipending",
-	"ide_bus/error/retry_unit",
-	"ide_drive/pio_state/req_nb_sectors",
-	"ide_drive/pio_state/cur_io_buffer_offset",
-	"ide_drive/pio_state/cur_io_buffer_len",
-	"ide_drive/pio_state/end_transfer_fn_idx",
-	"ide_drive/pio_state/elementary_transfer_size",
-	"ide_drive/pio_state/packet_transfer_size",
 	"xhci-intr/ev_buffer_put",
 	"xhci-intr/ev_buffer_get",
 };

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* run_guard.h, mutate_main and mutate_multifd. */
+/* run_guard.h, mutate_main, mutate_multifd and mutate_return. */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "guard/guard_local.h"
 #include "qemustream/frame.h"
 #include "qemustream/main.h"
 #include "qemustream/multifd.h"
+#include "qemustream/return_path.h"
 #include "tests/guard/run_guard.h"
 
 enum {
@@ -93,27 +95,119 @@ static size_t values_of(const Field *field, uint64_t was, uint64_t values[static
 
 /* --- judging one stream --- */
 
-/* Whether bytes[0..size) of a main channel are whole units, up to device state. */
-static bool are_main_units(const uint8_t *bytes, size_t size, unsigned int channels)
+/* By the description at its end, which this stream is known to have. */
+static VmDescription *describe(const Buffer *stream, size_t held_at)
 {
-	const MainStreamOptions options = { .page_size = PAGE, .multifd = channels > 1 };
+	const uint8_t *held = stream->data + held_at;
+	size_t size = stream->used - held_at, eof;
 	Error err = ERROR_INIT;
-	AUTO_MAIN_STREAM MainStream *stream = main_stream_new(&options, &err);
+	VmDescription *description = NULL;
+
+	if (frame_find_vmdesc(held, size, JSON_MAX, &eof, &err))
+		description = vmdesc_parse(held + eof + MARK_SIZE, size - eof - MARK_SIZE,
+					   &VMDESC_LIMITS_DEFAULT, &err);
+	if (!description)
+		die("%s", err.text);
+	return description;
+}
+
+static bool fits_never(void *context, const FrameField *field, Error *err)
+{
+	(void)context;
+	return error_set(err, ERROR_PEER, "%s has a length of its own", field->node->name);
+}
+
+/* The sections of a package at `at`, by the twin's layout; these machines have no virtio. */
+static VmDescription *describe_package(const Files *files, const Buffer *stream, size_t at)
+{
+	static const LocalProbe probe = { .fits = fits_never };
+	static VmDescription *twin;
+	Error err = ERROR_INIT;
+	VmDescription *description;
+	size_t size;
+
+	twin = twin ? twin : describe(&files->twin, 0);
+	description =
+		local_describe(twin, stream->data + at, stream->used - at, &probe, &size, &err);
+	if (!description)
+		die("%s", err.text);
+	return description;
+}
+
+static void tell_length(MainStream *stream, const VmDescription *description,
+			const MainSection *section)
+{
+	char name[UNIT_NAME_SIZE];
+	const VmDevice *device;
+
+	snprintf(name, sizeof(name), "%.*s", section->name.size, section->name.bytes);
+	device = vmdesc_find(description, name, section->instance_id);
+	if (!device)
+		die("%s is not described", name);
+	main_stream_expect_payload(stream, vmdesc_payload_size(device));
+}
+
+static bool has(const Files *files, GuardFeature feature)
+{
+	return files->agreed & GUARD_AGREED(feature);
+}
+
+static MainStream *main_stream_of(const Files *files)
+{
+	const MainStreamOptions options = { .page_size = PAGE,
+					    .multifd = files->channels > 1,
+					    .xbzrle = has(files, GUARD_XBZRLE),
+					    .postcopy = has(files, GUARD_POSTCOPY),
+					    .dirty_bitmaps = has(files, GUARD_BITMAPS) };
+	Error err = ERROR_INIT;
+	MainStream *stream = main_stream_new(&options, &err);
+
+	if (!stream)
+		die("%s", err.text);
+	return stream;
+}
+
+/* Whether bytes[0..size) of a main channel are whole units, up to precopy's device state. */
+static bool are_main_units(const Files *files, const uint8_t *bytes, size_t size)
+{
+	AUTO_MAIN_STREAM MainStream *stream = main_stream_of(files);
+	AUTO_VMDESC VmDescription *description = NULL;
+	const Buffer whole = { .data = files->forward[0].data, .used = files->forward[0].used };
+	Error err = ERROR_INIT;
 	size_t at = 0;
 	MainUnit unit;
 
 	while (at < size) {
-		if (main_stream_next(stream, bytes + at, size - at, &unit, &err) != UNIT_WHOLE ||
-		    (unit.kind == MAIN_SECTION && unit.section.type == MAIN_SECTION_FULL))
+		bool is_full;
+
+		if (main_stream_next(stream, bytes + at, size - at, &unit, &err) != UNIT_WHOLE)
 			return false;
+		is_full = unit.kind == MAIN_SECTION && unit.section.type == MAIN_SECTION_FULL;
+		/* Early sections may be held for no tail. */
+		if (is_full && !unit.packaged && main_stream_may_hold(stream))
+			return false;
+		if (is_full && !description)
+			description = unit.packaged ? describe_package(files, &whole, at)
+						    : describe(&whole, 0);
+		if (unit.kind == MAIN_SECTION && unit.section.needs_length)
+			tell_length(stream, description, &unit.section);
 		at += unit.size_bytes;
 	}
 	return true;
 }
 
-static bool are_multifd_units(const uint8_t *bytes, size_t size)
+static MultifdOptions multifd_options_of(const Files *files)
 {
-	const MultifdOptions options = { .page_size = PAGE };
+	return (MultifdOptions){ .page_size = PAGE,
+				 .compression = has(files, GUARD_ZLIB) ? MULTIFD_COMPRESSION_ZLIB
+						: has(files, GUARD_ZSTD)
+							? MULTIFD_COMPRESSION_ZSTD
+							: MULTIFD_COMPRESSION_NONE };
+}
+
+static bool are_multifd_units(const Files *files, const uint8_t *bytes, size_t size)
+{
+	const MultifdOptions options = multifd_options_of(files);
 	MultifdStream stream;
 	Error err = ERROR_INIT;
 	size_t at = 0;
@@ -128,18 +222,52 @@ static bool are_multifd_units(const uint8_t *bytes, size_t size)
 	return true;
 }
 
+static bool are_messages(const uint8_t *bytes, size_t size)
+{
+	const ReturnPathOptions options = { .page_size = PAGE };
+	ReturnPathStream stream;
+	ReturnPathUnit unit;
+	Error err = ERROR_INIT;
+	size_t at = 0;
+
+	return_path_init(&stream, &options);
+	while (at < size) {
+		if (return_path_next(&stream, bytes + at, size - at, &unit, &err) != UNIT_WHOLE)
+			return false;
+		at += unit.size_bytes;
+	}
+	return true;
+}
+
 typedef struct Totals {
 	size_t refused, accepted;
 } Totals;
 
-static void judge(const Files *files, unsigned int channel, const Buffer *bytes, const Field *field,
+/* Which stream is changed. */
+typedef struct Target {
+	GuardSide side;
+	unsigned int channel;
+	const Buffer *original;
+} Target;
+
+static bool are_units(const Files *files, const Target *target, const uint8_t *bytes, size_t size)
+{
+	if (target->side == GUARD_SOURCE)
+		return are_messages(bytes, size);
+	return target->channel ? are_multifd_units(files, bytes, size)
+			       : are_main_units(files, bytes, size);
+}
+
+static void judge(const Files *files, const Target *target, const Buffer *bytes, const Field *field,
 		  uint64_t value, Totals *totals)
 {
-	AUTO_GUARD Guard *guard = new_guard(files, GUARD_DESTINATION);
+	AUTO_GUARD Guard *guard = new_guard(files, target->side);
 	Error err = ERROR_INIT;
 	size_t out;
 
-	if (feed(guard, channel, bytes, 0, &out, &err)) {
+	if (target->side == GUARD_SOURCE)
+		learn(files, guard, 0);
+	if (feed(guard, target->channel, bytes, 0, &out, &err)) {
 		if (!field->may_differ)
 			die("%s at %zu: 0x%" PRIx64 " passed", field->what, field->at, value);
 		totals->accepted++;
@@ -148,16 +276,15 @@ static void judge(const Files *files, unsigned int channel, const Buffer *bytes,
 	if (err.category != ERROR_PEER || strncmp(err.text, "guard-", 6) != 0)
 		die("%s at %zu: 0x%" PRIx64 " refused without a rule: %s", field->what, field->at,
 		    value, err.text);
-	if (channel ? !are_multifd_units(bytes->data, out)
-		    : !are_main_units(bytes->data, out, files->channels))
+	if (!are_units(files, target, bytes->data, out))
 		die("%s at %zu: 0x%" PRIx64 ": half a unit came out", field->what, field->at,
 		    value);
 	totals->refused++;
 }
 
-static int change_all(const Files *files, unsigned int channel, const Fields *fields)
+static int change_all(const Files *files, const Target *target, const Fields *fields)
 {
-	const Buffer *original = &files->forward[channel];
+	const Buffer *original = target->original;
 	Files bare = *files;
 	AUTO_BUFFER Buffer bytes = BUFFER_INIT(FILE_MAX);
 	uint64_t values[VALUES_MAX];
@@ -176,7 +303,7 @@ static int change_all(const Files *files, unsigned int channel, const Fields *fi
 
 		for (size_t j = 0; j < count; j++) {
 			store(bytes.data + field->at, field->size, values[j]);
-			judge(&bare, channel, &bytes, field, values[j], &totals);
+			judge(&bare, target, &bytes, field, values[j], &totals);
 		}
 		store(bytes.data + field->at, field->size, was);
 	}
@@ -204,7 +331,7 @@ static void add_section(Fields *fields, size_t at, const MainSection *section)
 
 static void add_ram(Fields *fields, size_t at, const RamUnit *ram, const RamBlocks *blocks)
 {
-	bool page = ram->kind == RAM_PAGE || ram->kind == RAM_ZERO;
+	bool page = ram->kind == RAM_PAGE || ram->kind == RAM_ZERO || ram->kind == RAM_XBZRLE;
 
 	if (ram->kind != RAM_BLOCK && seen_enough(fields, 16 + ram->kind))
 		return;
@@ -218,6 +345,48 @@ static void add_ram(Fields *fields, size_t at, const RamUnit *ram, const RamBloc
 	}
 	add(fields, "a record's offset and flags", at, 8, page,
 	    page ? blocks->items[ram->block].used_length : 0);
+	if (ram->kind == RAM_XBZRLE)
+		add(fields, "the length of a change", at + ram->size_bytes - ram->encoded_bytes - 2,
+		    2, false, PAGE);
+}
+
+static void add_command(Fields *fields, size_t at, const CommandUnit *command,
+			const RamBlocks *blocks)
+{
+	const uint64_t length = blocks->items[command->block].used_length;
+	const size_t data = at + 5;
+
+	add(fields, "a command's number", at + 1, 2, false, 11);
+	add(fields, "a command's length", at + 3, 2, false, 0);
+	switch (command->kind) {
+	case COMMAND_PING:
+		add(fields, "the cookie of a PING", data, 4, false, 4);
+		return;
+	case COMMAND_POSTCOPY_ADVISE:
+		add(fields, "the page sizes of ADVISE", data, 8, false, 0);
+		add(fields, "the page size of ADVISE", data + 8, 8, false, 0);
+		return;
+	case COMMAND_PACKAGED:
+		add(fields, "the length of the package", data, 4, false, GUARD_HELD_MAX);
+		return;
+	case COMMAND_POSTCOPY_RAM_DISCARD:
+		add(fields, "the version of a DISCARD", data, 1, false, 0);
+		add(fields, "the length of a DISCARD's block", data + 1, 1, false, 0);
+		add(fields, "the start of a range",
+		    data + 3 + blocks->items[command->block].name_size, 8, true, length);
+		add(fields, "the length of a range",
+		    data + 11 + blocks->items[command->block].name_size, 8, true, length);
+		return;
+	case COMMAND_OPEN_RETURN_PATH:
+	case COMMAND_POSTCOPY_LISTEN:
+	case COMMAND_POSTCOPY_RUN:
+	case COMMAND_ENABLE_COLO:
+	case COMMAND_POSTCOPY_RESUME:
+	case COMMAND_RECV_BITMAP:
+	case COMMAND_SWITCHOVER_START:
+	case COMMAND_KIND_COUNT:
+		return;
+	}
 }
 
 static void add_main_unit(Fields *fields, const MainUnit *unit, const RamBlocks *blocks)
@@ -246,8 +415,7 @@ static void add_main_unit(Fields *fields, const MainUnit *unit, const RamBlocks 
 		add(fields, "a footer's id", at + 1, 4, false, 65535);
 		return;
 	case MAIN_COMMAND:
-		add(fields, "a command's number", at + 1, 2, false, 11);
-		add(fields, "a command's length", at + 3, 2, false, 0);
+		add_command(fields, at, &unit->command, blocks);
 		return;
 	case MAIN_EOF:
 		add(fields, "the end mark", at, 1, false, 0);
@@ -268,43 +436,14 @@ static void add_main_unit(Fields *fields, const MainUnit *unit, const RamBlocks 
 	}
 }
 
-/* By the description at its end, which this stream is known to have. */
-static VmDescription *describe(const Buffer *stream, size_t held_at)
-{
-	const uint8_t *held = stream->data + held_at;
-	size_t size = stream->used - held_at, eof;
-	Error err = ERROR_INIT;
-	VmDescription *description = NULL;
-
-	if (frame_find_vmdesc(held, size, JSON_MAX, &eof, &err))
-		description = vmdesc_parse(held + eof + MARK_SIZE, size - eof - MARK_SIZE,
-					   &VMDESC_LIMITS_DEFAULT, &err);
-	if (!description)
-		die("%s", err.text);
-	return description;
-}
-
-static void tell_length(MainStream *stream, const VmDescription *description,
-			const MainSection *section)
-{
-	char name[UNIT_NAME_SIZE];
-	const VmDevice *device;
-
-	snprintf(name, sizeof(name), "%.*s", section->name.size, section->name.bytes);
-	device = vmdesc_find(description, name, section->instance_id);
-	if (!device)
-		die("%s is not described", name);
-	main_stream_expect_payload(stream, vmdesc_payload_size(device));
-}
-
 int mutate_main(const Files *files)
 {
-	const MainStreamOptions options = { .page_size = PAGE, .multifd = files->channels > 1 };
 	const Buffer *bytes = &files->forward[0];
+	const Target target = { GUARD_DESTINATION, 0, bytes };
 	static Fields fields;
-	VmDescription *description = NULL;
+	AUTO_VMDESC VmDescription *description = NULL;
+	AUTO_MAIN_STREAM MainStream *stream = main_stream_of(files);
 	Error err = ERROR_INIT;
-	AUTO_MAIN_STREAM MainStream *stream = main_stream_new(&options, &err);
 	size_t at = 0;
 
 	while (at < bytes->used) {
@@ -315,14 +454,58 @@ int mutate_main(const Files *files)
 			die("byte %zu: %s", at, err.text);
 		if (unit.kind == MAIN_SECTION && unit.section.type == MAIN_SECTION_FULL &&
 		    !description)
-			description = describe(bytes, at);
+			description = unit.packaged ? describe_package(files, bytes, at)
+						    : describe(bytes, at);
 		if (unit.kind == MAIN_SECTION && unit.section.needs_length)
 			tell_length(stream, description, &unit.section);
 		add_main_unit(&fields, &unit, main_stream_blocks(stream));
 		at += unit.size_bytes;
 	}
-	vmdesc_free(description);
-	return change_all(files, 0, &fields);
+	return change_all(files, &target, &fields);
+}
+
+/* --- fields of the return path --- */
+
+static void add_message(Fields *fields, size_t at, const ReturnPathUnit *unit)
+{
+	const bool is_request =
+		unit->kind == RETURN_PATH_REQ_PAGES || unit->kind == RETURN_PATH_REQ_PAGES_ID;
+
+	if (seen_enough(fields, unit->kind))
+		return;
+	add(fields, "a message's type", at, 2, false, 7);
+	add(fields, "a message's length", at + 2, 2, false, 512);
+	if (unit->kind == RETURN_PATH_PONG)
+		add(fields, "the cookie of a PONG", at + 4, 4, false, 4);
+	if (!is_request)
+		return;
+	add(fields, "the start of a request", at + 4, 8, true, UINT64_C(32) << 20);
+	add(fields, "the length of a request", at + 12, 4, false, UINT32_C(32) << 20);
+	if (unit->kind == RETURN_PATH_REQ_PAGES_ID)
+		add(fields, "the length of a block's name", at + 16, 1, false, 0);
+}
+
+int mutate_return(const Files *files)
+{
+	const ReturnPathOptions options = { .page_size = PAGE };
+	const Buffer *bytes = &files->back;
+	const Target target = { GUARD_SOURCE, 0, bytes };
+	static Fields fields;
+	ReturnPathStream stream;
+	Error err = ERROR_INIT;
+	size_t at = 0;
+
+	return_path_init(&stream, &options);
+	while (at < bytes->used) {
+		ReturnPathUnit unit;
+
+		if (return_path_next(&stream, bytes->data + at, bytes->used - at, &unit, &err) !=
+		    UNIT_WHOLE)
+			die("byte %zu: %s", at, err.text);
+		add_message(&fields, at, &unit);
+		at += unit.size_bytes;
+	}
+	return change_all(files, &target, &fields);
 }
 
 /* --- fields of multifd --- */
@@ -362,8 +545,9 @@ static void add_packet(Fields *fields, size_t at, const MultifdPacket *packet)
 
 int mutate_multifd(const Files *files)
 {
-	const MultifdOptions options = { .page_size = PAGE };
+	const MultifdOptions options = multifd_options_of(files);
 	const Buffer *bytes = &files->forward[1];
+	const Target target = { GUARD_DESTINATION, 1, bytes };
 	static Fields fields;
 	MultifdStream stream;
 	Error err = ERROR_INIT;
@@ -386,5 +570,5 @@ int mutate_multifd(const Files *files)
 			add_packet(&fields, at, &unit.packet);
 		at += unit.size_bytes;
 	}
-	return change_all(files, 1, &fields);
+	return change_all(files, &target, &fields);
 }

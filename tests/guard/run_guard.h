@@ -11,6 +11,7 @@ enum { FILE_MAX = 1 << 30 };
 
 typedef struct Files {
 	const char *machine;
+	uint32_t agreed;
 	Buffer twin, dump, back;
 	unsigned int channels;
 	Buffer forward[LIMIT_CHANNELS];
@@ -18,6 +19,9 @@ typedef struct Files {
 
 /* Owned by the caller; ends the program if it cannot be had. */
 Guard *new_guard(const Files *files, GuardSide side);
+
+/* Shows the source's guard what its own QEMU sent on main. */
+void learn(const Files *files, Guard *source, size_t piece);
 
 /* All of a channel in pieces of 1 to `piece` bytes (0: at once), and its end. What comes out is
  * compared with the channel; *ret_out is how much it was. */
@@ -32,5 +36,6 @@ bool feed(Guard *guard, unsigned int channel, const Buffer *bytes, size_t piece,
  */
 int mutate_main(const Files *files);
 int mutate_multifd(const Files *files);
+int mutate_return(const Files *files);
 
 #endif

@@ -110,23 +110,34 @@ void put_sync(Build *build, uint64_t number)
 	put_buffer(build, &bytes);
 }
 
-Guard *sample_guard(const GuardOptions *options)
+Guard *sample_guard_agreed(const GuardOptions *options, uint32_t agreed)
 {
+	static const GuardNode nodes[] = { { SAMPLE_DISK, SAMPLE_DISK_BYTES } };
 	AUTO_BUILD Build twin = BUILD_INIT;
-	GuardExpected expected = { .machine = SAMPLE_MACHINE,
+	GuardExpected expected = { .agreed = agreed,
+				   .nodes = nodes,
+				   .nodes_count = ARRAY_SIZE(nodes),
+				   .machine = SAMPLE_MACHINE,
 				   .channels = SAMPLE_CHANNELS,
 				   .has_uuid = true };
 	Error err = ERROR_INIT;
 	Guard *guard;
 
+	if (agreed & GUARD_AGREED(GUARD_XBZRLE))
+		expected.channels = 1;
 	put_twin(&twin);
 	expected.twin = twin.bytes.data;
 	expected.twin_size = twin.bytes.used;
 	memcpy(expected.uuid, sample_uuid, sizeof(sample_uuid));
-	guard = guard_new(options, options->side == GUARD_SOURCE ? NULL : &expected, &err);
+	guard = guard_new(options, &expected, &err);
 	if (!guard)
 		fail_msg("%s", err.text);
 	return guard;
+}
+
+Guard *sample_guard(const GuardOptions *options)
+{
+	return sample_guard_agreed(options, 0);
 }
 
 /* --- the sink --- */

@@ -15,9 +15,11 @@ enum {
 	SAMPLE_CHANNELS = 3,
 	SAMPLE_DEVICE_ID = 4,
 	SAMPLE_SINK_MAX = 1 << 23,
+	SAMPLE_DISK_BYTES = 64 << 20,
 };
 
 #define SAMPLE_MACHINE "pc-q35-10.0"
+#define SAMPLE_DISK    "disk" /* whose dirty bitmaps may come */
 #define SAMPLE_ACPI    "/rom@etc/acpi/tables"
 /* One device: put_device(build, SAMPLE_DEVICE_ID, "timer"). */
 #define SAMPLE_DESCRIPTION                                                                         \
@@ -45,8 +47,9 @@ void put_pages(Build *build, const char *block, uint32_t pages, uint32_t zero_pa
 	       uint64_t number);
 void put_sync(Build *build, uint64_t number);
 
-/* Owned by the caller. expected->twin and dump are filled in. */
+/* Owned by the caller. With xbzrle main is the only channel, with preempt channel 2 is that. */
 Guard *sample_guard(const GuardOptions *options);
+Guard *sample_guard_agreed(const GuardOptions *options, uint32_t agreed);
 
 /* What came out. */
 typedef struct Sink {

@@ -198,7 +198,8 @@ static void test_each_row(void **state)
 		const Case each = case_of(rule);
 		Error err;
 
-		if (is_text(rule))
+		/* The error log's belong together: test_error_log. */
+		if (is_text(rule) || !strcmp(rule->table, "PCIE_AER_ERROR_LOG"))
 			continue;
 		/* A row without a case is a row that nobody tried. */
 		assert_true(each.good_count && each.bad_count);
@@ -257,6 +258,102 @@ static void test_rows_are_whole(void **state)
 				     !strcmp(device_rules[i].field, rule->field) &&
 				     device_rules[i].check == rule->check);
 	}
+}
+
+/* --- a log of errors, which a port that never ran has not --- */
+
+#define LOG_ENTRY                                                                                    \
+	FIELD("status", "uint32", "4")                                                               \
+	", " FIELD("source_id", "uint16", "2") ", " FIELD(                                           \
+		"flags", "uint16",                                                                   \
+		"2") ", "                                                                            \
+		     "{\"name\": \"header\", \"array_len\": 4, \"type\": \"uint32\", \"size\": 4}, " \
+		     "{\"name\": \"prefix\", \"array_len\": 4, \"type\": \"uint32\", \"size\": 4}"
+#define LOG_STRUCT(count, size, fields)                                                            \
+	", {\"name\": \"log\", " count "\"type\": \"struct\", \"struct\": {\"vmsd_name\": "        \
+	"\"PCIE_AER_ERROR\", \"version\": 1, \"fields\": [" fields "]}, \"size\": " size "}"
+#define ENTRIES(count) LOG_STRUCT("\"array_len\": " count ", ", "40", LOG_ENTRY)
+#define IN_DUMP(name, rest)                                                                        \
+	"{\"field\": \"" name "\", \"version_id\": 0, \"field_exists\": false, " rest "}"
+#define TABLE_IN_DUMP(name, fields)                                                                \
+	"\"Description\": {\"name\": \"" name "\", \"version_id\": 1, "                            \
+	"\"minimum_version_id\": 1, \"Fields\": [" fields "]}"
+#define FOUR "\"num\": 4, \"size\": 4"
+#define ENTRY_IN_DUMP                                                                              \
+	IN_DUMP("status", "\"size\": 4")                                                           \
+	", " IN_DUMP("source_id", "\"size\": 2") ", " IN_DUMP(                                     \
+		"flags", "\"size\": 2") ", " IN_DUMP("header", FOUR) ", " IN_DUMP("prefix", FOUR)
+#define LOG_IN_DUMP                                                                                \
+	IN_DUMP("log_num", "\"size\": 2")                                                          \
+	", " IN_DUMP("log_max", "\"size\": 2") ", " IN_DUMP(                                       \
+		"log", "\"size\": 40, " TABLE_IN_DUMP("PCIE_AER_ERROR", ENTRY_IN_DUMP))
+
+static const char log_tables[] =
+	"{\"port\": {" TABLE_IN_DUMP("PCIE_AER_ERROR_LOG", LOG_IN_DUMP) "}}";
+
+/* log_num, log_max, then so many bytes of entries. */
+static void make_log(Buffer *held, uint8_t count, const char *entries, size_t size)
+{
+	const uint8_t numbers[] = { 0, count, 0, 3 };
+	AUTO_BUFFER Buffer payload = BUFFER_INIT(HELD_MAX);
+	static const uint8_t zeros[512];
+	char json[TEXT_MAX + 512];
+
+	put(&payload, numbers, sizeof(numbers));
+	put(&payload, zeros, size);
+	snprintf(
+		json, sizeof(json),
+		DESCRIPTION("{\"name\": \"d\", \"instance_id\": 0, \"vmsd_name\": "
+			    "\"PCIE_AER_ERROR_LOG\", \"version\": 1, \"fields\": ["
+			    "{\"name\": \"log_num\", \"type\": \"uint16\", \"size\": 2}, "
+			    "{\"name\": \"log_max\", \"type\": \"uint16 equal\", \"size\": 2}%s]}"),
+		entries);
+	put_section(held, 7, "d", 1, payload.data, payload.used);
+	put_description(held, json);
+}
+
+static bool judge_log(uint8_t count, const char *entries, size_t size, bool has_tables, Error *err)
+{
+	AUTO_BUFFER Buffer incoming = BUFFER_INIT(HELD_MAX), twin = BUFFER_INIT(HELD_MAX);
+	AUTO_HELD_PAIR HeldPair pair = { 0 };
+
+	make_log(&incoming, count, entries, size);
+	make_log(&twin, 0, "", 0);
+	pair.dump = has_tables ? dump_vmstate_parse(log_tables, sizeof(log_tables) - 1, err) : NULL;
+	assert_int_equal(pair.dump != NULL, has_tables);
+	assert_works(held_pair_make(&pair, &incoming, &twin, err), err);
+	return held_pair_judge(&pair, err);
+}
+
+static void test_error_log(void **state)
+{
+	static const char one[] = LOG_STRUCT("", "40", LOG_ENTRY);
+	static const char other[] = LOG_STRUCT("", "40", FIELD("bytes", "buffer", "40"));
+	static const char longer[] =
+		LOG_STRUCT("", "41", LOG_ENTRY ", " FIELD("more", "uint8", "1"));
+	static const char leaf[] = ", " FIELD("log", "buffer", "40");
+	Error err = ERROR_INIT;
+
+	(void)state;
+	assert_works(judge_log(0, "", 0, true, &err), &err);
+	assert_works(judge_log(1, one, 40, true, &err), &err);
+	assert_works(judge_log(3, ENTRIES("3"), 120, true, &err), &err);
+	/* CVE-2013-4529: more than the twin's log_max, or than there are. */
+	assert_refused(judge_log(4, ENTRIES("4"), 160, true, &err), GUARD_RULE_DEVICE_PCI,
+		       "too large", &err);
+	assert_refused(judge_log(3, ENTRIES("2"), 80, true, &err), GUARD_RULE_DEVICE_PCI, "log_num",
+		       &err);
+	assert_refused(judge_log(1, "", 0, true, &err), GUARD_RULE_DEVICE_PCI, "log_num", &err);
+	assert_refused(judge_log(0, one, 40, true, &err), GUARD_RULE_DEVICE_PCI, "log_num", &err);
+	/* Bytes that the loading QEMU would cut otherwise. */
+	assert_refused(judge_log(1, longer, 41, true, &err), GUARD_RULE_DEVICE_LAYOUT,
+		       "another length than is known", &err);
+	assert_refused(judge_log(1, leaf, 40, true, &err), GUARD_RULE_DEVICE_LAYOUT,
+		       "another length than is known", &err);
+	assert_refused(judge_log(1, other, 40, true, &err), GUARD_RULE_DEVICE_LAYOUT, "bytes",
+		       &err);
+	assert_refused(judge_log(1, one, 40, false, &err), GUARD_RULE_DEVICE_LAYOUT,
+		       "known neither", &err);
 }
 
 /* Those before it are judged in sections below and in test_guard_device_virtio.c. */
@@ -383,10 +480,15 @@ static void test_bad_twin(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_each_row),       cmocka_unit_test(test_texts),
-		cmocka_unit_test(test_rows_are_whole), cmocka_unit_test(test_each_family_has_a_row),
-		cmocka_unit_test(test_sections),       cmocka_unit_test(test_devices),
-		cmocka_unit_test(test_opaque_device),  cmocka_unit_test(test_bad_twin),
+		cmocka_unit_test(test_each_row),
+		cmocka_unit_test(test_error_log),
+		cmocka_unit_test(test_texts),
+		cmocka_unit_test(test_rows_are_whole),
+		cmocka_unit_test(test_each_family_has_a_row),
+		cmocka_unit_test(test_sections),
+		cmocka_unit_test(test_devices),
+		cmocka_unit_test(test_opaque_device),
+		cmocka_unit_test(test_bad_twin),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -440,11 +440,11 @@ static void test_scsi_requests(void **state)
 	put_number(&one, 1, 8);
 	put_number(&mark, 1, 1);
 	assert_works(judge_field("scsi-requests", &none, &none, &err), &err);
-	/* CVE-2013-4542 */
+	/* More in test_guard_scsi_requests.c. */
 	assert_refused(judge_field("scsi-requests", &none, &one, &err), GUARD_RULE_DEVICE_SCSI,
-		       "requests wait", &err);
+		       "bytes behind the last one", &err);
 	assert_refused(judge_field("scsi-requests", &none, &mark, &err), GUARD_RULE_DEVICE_SCSI,
-		       "requests wait", &err);
+		       "no disk that is known", &err);
 }
 
 /* A resource of 3 x 2 pixels with so many pieces, then 40 bytes of scanouts. */

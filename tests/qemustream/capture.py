@@ -10,7 +10,7 @@ connected (which is not that of their ids), preempt. With --recover all connecti
 postcopy and those that resume it are recorded as recovery and recovery-preempt. A file that a QEMU
 never wrote to is empty. capture.json lists them.
 
-The guest has no disk and no network. Its memory holds a few MiB that compress, as many that do not,
+The guest has no network, and a disk only where an option says so. Its memory holds a few MiB that compress, as many that do not,
 and zeros. Exit status 77 says that this machine cannot do it: no such QEMU, or postcopy is
 forbidden to this user.
 """
@@ -73,7 +73,7 @@ class Qmp:
         line, self.lines = self.lines.split(b"\n", 1)
         return json.loads(line)
 
-    def command(self, name, **arguments):
+    def command(self, name, /, **arguments):
         self.socket.sendall(json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n")
         while True:
             reply = self._read()
@@ -92,6 +92,11 @@ class Qmp:
             if status in ("failed", "cancelled"):
                 raise Failed(f"migration {status}: {info.get('error-desc', 'no reason given')}")
             self.wait_event("MIGRATION")
+
+    def wait_passes(self, count):
+        """Until memory was gone through so often."""
+        while self.command("query-migrate").get("ram", {}).get("dirty-sync-count", 0) < count:
+            self.wait_event("MIGRATION_PASS")
 
     def wait_event(self, name, longest_s=0.05):
         """Until the event or a little while: it may have come before we asked."""
@@ -253,6 +258,9 @@ def capabilities(options):
     wanted += ["postcopy-ram"] if options.postcopy else []
     wanted += ["postcopy-preempt"] if options.preempt else []
     wanted += ["switchover-ack"] if options.switchover_ack else []
+    wanted += ["xbzrle"] if options.xbzrle else []
+    wanted += ["dirty-bitmaps"] if options.bitmaps else []
+    wanted += ["x-ignore-shared"] if options.ignore_shared else []
     return [{"capability": name, "state": True} for name in wanted]
 
 
@@ -296,7 +304,14 @@ def migrate(source, destination, relay, folder, options):
         # And so slow that the guest misses pages before they come by themselves.
         source.qmp.command("migrate-set-parameters",
                            **{"max-postcopy-bandwidth": 1 << (20 if options.recover else 23)})
+    if options.xbzrle:
+        # So that there is more than one pass, and what was sent is sent again.
+        source.qmp.command("migrate-set-parameters", **{"max-bandwidth": 8 << 20,
+                                                        "downtime-limit": 1})
     source.qmp.command("migrate", uri="unix:" + relay.listen_path)
+    if options.xbzrle:
+        source.qmp.wait_passes(3)
+        source.qmp.command("migrate-set-parameters", **{"downtime-limit": 2000})
     if options.postcopy:
         source.qmp.wait_migration("active")
         source.qmp.command("migrate-start-postcopy")
@@ -306,18 +321,70 @@ def migrate(source, destination, relay, folder, options):
     destination.qmp.wait_migration("completed")
 
 
+DISK_BYTES = 64 << 20
+SECTOR = 512
+# A boot sector (16 bits, at 0x7c00) that adds one to a word in each page from 128 KiB to 512 KiB,
+# again and again: pages that change a little while they are sent.
+DIRTIES = bytes.fromhex(
+    "fa"            # cli
+    "b80020"        # again: mov ax, 0x2000
+    "8ed8"          # next: mov ds, ax
+    "ff060000"      # inc word [0]
+    "050001"        # add ax, 0x100: a page further
+    "3d0080"        # cmp ax, 0x8000
+    "72f2"          # jb next
+    "ebed")         # jmp again
+
+
+def write_boot_disk(path):
+    with open(path, "wb") as disk:
+        disk.write(DIRTIES.ljust(SECTOR - 2, b"\0") + b"\x55\xaa")
+        disk.truncate(1440 << 10)
+
+
+def devices(options, folder, side):
+    """Beside the machine's own; the same on both sides but for the files."""
+    arguments = []
+    if options.xbzrle:
+        path = os.path.join(folder, side + ".boot")
+        write_boot_disk(path)
+        arguments += ["-drive", f"if=none,id=boot,format=raw,file={path}",
+                      "-device", "ide-hd,drive=boot"]
+    if options.bitmaps:
+        path = os.path.join(folder, side + ".disk")
+        with open(path, "wb") as disk:
+            disk.truncate(DISK_BYTES)
+        arguments += ["-blockdev", f"driver=file,node-name=disk,filename={path}"]
+    if options.virtio_mem:
+        arguments += ["-object", "memory-backend-ram,id=plug,size=64M",
+                      "-device", "virtio-mem-pci,memdev=plug,requested-size=16M"]
+    return arguments
+
+
+def mark_bitmaps(qmp):
+    """Two bitmaps of the disk, of which one has bits."""
+    for name, granularity in (("empty", 65536), ("full", 4096)):
+        qmp.command("block-dirty-bitmap-add", node="disk", name=name, granularity=granularity)
+    qmp.command("human-monitor-command", **{"command-line": 'qemu-io disk "write 0 1M"'})
+    qmp.command("human-monitor-command", **{"command-line": 'qemu-io disk "write 63M 1M"'})
+
+
 def run_pair(options, folder, relay, deadline):
     memory = os.path.join(folder, "memory")
     write_memory(memory, min(8, options.memory // 2))
-    shared = ["-m", str(options.memory)]
+    size = f"{options.memory},maxmem=256M" if options.virtio_mem else str(options.memory)
+    shared = ["-m", size]
     state = [] if options.running else ["-S"]
     destination = Qemu(options.destination_qemu, options.machine, folder, "destination-qemu",
-                       [*shared, *state, "-incoming", "defer"], deadline)
+                       [*shared, *devices(options, folder, "destination"), *state,
+                        "-incoming", "defer"], deadline)
     try:
         source = Qemu(options.qemu, options.machine, folder, "source-qemu",
-                      [*shared, *state, "-device",
+                      [*shared, *devices(options, folder, "source"), *state, "-device",
                        f"loader,file={memory},addr=0x100000,force-raw=on"], deadline)
         try:
+            if options.bitmaps:
+                mark_bitmaps(source.qmp)
             migrate(source, destination, relay, folder, options)
         except Failed as error:
             raise Failed(f"{error}; {source.log()}; {destination.log()}") from error
@@ -363,10 +430,15 @@ def parse(arguments):
     parser.add_argument("--preempt", action="store_true", help="postcopy with its own channel")
     parser.add_argument("--recover", action="store_true", help="postcopy that is cut once")
     parser.add_argument("--switchover-ack", action="store_true", help="since 8.1")
+    parser.add_argument("--xbzrle", action="store_true", help="and it boots a disk that changes pages")
+    parser.add_argument("--bitmaps", action="store_true", help="dirty bitmaps of a disk that it does "
+                        "not see, node `disk`")
+    parser.add_argument("--virtio-mem", action="store_true", help="a device that goes early")
+    parser.add_argument("--ignore-shared", action="store_true", help="x-ignore-shared")
     parser.add_argument("--deadline", type=float, default=60, metavar="SECONDS")
     options = parser.parse_args(arguments)
     options.postcopy |= options.preempt or options.recover
-    options.running |= options.postcopy
+    options.running |= options.postcopy or options.xbzrle
     return options
 
 

@@ -44,6 +44,17 @@ static const char dump_text[] =
 	"{\"name\": \"s\", \"type\": \"struct\", \"struct\": {\"vmsd_name\": \"" name "\", "       \
 	"\"version\": 1, \"fields\": [" fields "]}, \"size\": 1}"
 
+/* `count` of an array of structs of these fields. */
+#define MANY(name, count, size, fields)                                                            \
+	"{\"name\": \"s\", \"array_len\": " count ", \"type\": \"struct\", \"struct\": {"          \
+	"\"vmsd_name\": \"" name "\", \"version\": 1, \"fields\": [" fields "]}, \"size\": " size  \
+	"}"
+#define ELEMENT(index) "{\"name\": \"e\", \"index\": " index ", \"type\": \"uint8\", \"size\": 1}"
+/* A flag, and a field that is there if it is set. */
+#define IDENTIFY(type, size)                                                                       \
+	D(TABLE("ide_drive", U8("identify_set") ", " FIELD("identify_data", type, size)))
+#define NO_IDENTIFY D(TABLE("ide_drive", U8("identify_set")))
+
 static const Case fields[] = {
 	{ ONE(U8("f")), ONE(U8("f")), NULL },
 	{ D(V("3", U8("f"))), ONE(U8("f")), "version 3, ours is 2" },
@@ -104,6 +115,13 @@ static const Case fields[] = {
 	  D(TABLE("globalstate", FIELD("runstate", "buffer", "32") ", " U8("a") ", " U8(
 					 "b") ", " FIELD("c", "buffer", "66"))),
 	  "another size" },
+	/* What another field of the same stream decides. */
+	{ IDENTIFY("buffer", "512"), NO_IDENTIFY, NULL },
+	{ NO_IDENTIFY, IDENTIFY("buffer", "512"), NULL },
+	{ IDENTIFY("buffer", "512"), IDENTIFY("buffer", "512"), NULL },
+	{ IDENTIFY("buffer", "511"), NO_IDENTIFY, "another length than is known" },
+	{ IDENTIFY("buffer", "511"), IDENTIFY("buffer", "512"), "another length than is known" },
+	{ IDENTIFY("buffer", "513"), NO_IDENTIFY, "one side only" },
 };
 
 static const Case devices[] = {
@@ -159,6 +177,22 @@ static const Case subsections[] = {
 	  "no table has field z" },
 	{ EXTENDED(V("2", ""), SUB("t/known", "2", U8("a") ", " ARRAY("e", "uint8", "1", "4"))),
 	  ONE(""), "another count" },
+	/* An array that is told element by element; 10.0 leaves the last one's index out. */
+	{ EXTENDED(V("2", ""),
+		   SUB("t/known", "2", U8("a") ", " ELEMENT("0") ", " ELEMENT("1") ", " U8("e"))),
+	  ONE(""), NULL },
+	{ EXTENDED(V("2", ""), SUB("t/known", "2", U8("a") ", " ELEMENT("0") ", " U8("e"))),
+	  ONE(""), "another count (incoming 2, local 3)" },
+	{ EXTENDED(V("2", ""),
+		   SUB("t/known", "2",
+		       U8("a") ", " ELEMENT("0") ", " ELEMENT("1") ", " ELEMENT("2") ", " U8("e"))),
+	  ONE(""), "another count (incoming 4, local 3)" },
+	{ EXTENDED(V("2", ""),
+		   SUB("t/known", "2", U8("a") ", " E3 ", " MANY("inner", "100", "1", U8("x")))),
+	  ONE(""), NULL },
+	{ EXTENDED(V("2", ""),
+		   SUB("t/known", "2", U8("a") ", " E3 ", " MANY("inner", "65537", "0", ""))),
+	  ONE(""), "more elements than the bound" },
 	{ EXTENDED(V("2", ""), SUB("t/known", "2", FIELD("a", "uint8", "2") ", " E3)), ONE(""),
 	  "not the size of its type" },
 	{ EXTENDED(V("2", ""), SUB("t/known", "2", FIELD("a", "buffer", "101") ", " E3)), ONE(""),

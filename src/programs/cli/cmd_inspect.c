@@ -23,6 +23,9 @@ typedef enum InspectOption {
 	INSPECT_TWIN,
 	INSPECT_DUMP,
 	INSPECT_CHANNELS,
+	INSPECT_AGREED,
+	INSPECT_DISKS,
+	INSPECT_SENT,
 } InspectOption;
 const CliOption cmd_inspect_options[] = {
 	[INSPECT_PAGES] = { "pages", NULL, "print every page, discarded range and packet" },
@@ -34,6 +37,10 @@ const CliOption cmd_inspect_options[] = {
 	[INSPECT_TWIN] = { "twin", "FILE", "stream of such a machine that never ran" },
 	[INSPECT_DUMP] = { "dump", "FILE", "its QEMU's tables, by -dump-vmstate" },
 	[INSPECT_CHANNELS] = { "channels", "N", "that the guard expects, main included; else 17" },
+	[INSPECT_AGREED] = { "agreed", "FEATURES",
+			     "that both sides have: postcopy-ram,xbzrle,..." },
+	[INSPECT_DISKS] = { "disks", "NAME=BYTES,...", "whose dirty bitmaps may come" },
+	[INSPECT_SENT] = { "sent", "FILE", "with --return-path: the main channel it answers" },
 	{ NULL, NULL, NULL },
 };
 
@@ -127,8 +134,9 @@ static bool inspect_by_magic(Inspect *inspect, Guard *guard, Error *err)
 /* *ret_guard stays NULL if it was not asked for. */
 static bool make_guard(const CliInput *input, Guard **ret_guard, Error *err)
 {
-	static const InspectOption with_guard[] = { INSPECT_MACHINE, INSPECT_TWIN, INSPECT_DUMP,
-						    INSPECT_CHANNELS };
+	static const InspectOption with_guard[] = { INSPECT_MACHINE,  INSPECT_TWIN,   INSPECT_DUMP,
+						    INSPECT_CHANNELS, INSPECT_AGREED, INSPECT_DISKS,
+						    INSPECT_SENT };
 	static const InspectOption without_guard[] = { INSPECT_PAGES, INSPECT_DEVICE };
 	const bool asked = input->values[INSPECT_GUARD];
 	const InspectOption *wrong = asked ? without_guard : with_guard;
@@ -137,7 +145,10 @@ static bool make_guard(const CliInput *input, Guard **ret_guard, Error *err)
 					      .machine = input->values[INSPECT_MACHINE],
 					      .twin = input->values[INSPECT_TWIN],
 					      .dump = input->values[INSPECT_DUMP],
-					      .channels = input->values[INSPECT_CHANNELS] };
+					      .channels = input->values[INSPECT_CHANNELS],
+					      .agreed = input->values[INSPECT_AGREED],
+					      .disks = input->values[INSPECT_DISKS],
+					      .sent = input->values[INSPECT_SENT] };
 
 	for (size_t i = 0; i < n_wrong; i++)
 		if (input->values[wrong[i]])

@@ -14,7 +14,7 @@
 #include "base/error.h"
 
 enum {
-	CLI_OPTIONS_MAX = 8,   /* of one command */
+	CLI_OPTIONS_MAX = 12,   /* of one command */
 	CLI_STATUS_LEFT = 130, /* exit status after Ctrl-C, as shells give it for SIGINT */
 };
 

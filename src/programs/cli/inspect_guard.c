@@ -9,7 +9,7 @@
 #include "qemustream/dump_vmstate.h"
 #include "qemustream/main.h"
 
-enum { TWIN_MAX = 64 << 20 };
+enum { TWIN_MAX = 64 << 20, SENT_MAX = 1 << 30 };
 
 /* --- what is expected --- */
 
@@ -52,9 +52,44 @@ static Guard *make(const GuardOptions *options, const GuardExpected *expected, E
 	return guard;
 }
 
+/* "NAME=BYTES,NAME=BYTES"; the names stay in `words`, which is written to. */
+static bool read_disks(char *words, GuardNode nodes[static GUARD_NODES_MAX],
+		       GuardExpected *expected, Error *err)
+{
+	char *word, *rest = words;
+
+	expected->nodes = nodes;
+	while ((word = strsep(&rest, ","))) {
+		char *bytes = strrchr(word, '=');
+		GuardNode *node = &nodes[expected->nodes_count];
+
+		if (!bytes || bytes == word)
+			return error_set(err, ERROR_USAGE, "--disks: %.100s is no NAME=BYTES",
+					 word);
+		if (expected->nodes_count == GUARD_NODES_MAX)
+			return error_set(err, ERROR_USAGE, "--disks: more than %d",
+					 GUARD_NODES_MAX);
+		*bytes = '\0';
+		node->alias = word;
+		if (!parse_u64(bytes + 1, "--disks", 1, INT64_MAX, &node->size_bytes, err))
+			return false;
+		expected->nodes_count++;
+	}
+	return true;
+}
+
+static bool read_agreed(const InspectGuardOptions *options, GuardExpected *expected, Error *err)
+{
+	if (options->agreed && !guard_features_parse(options->agreed, &expected->agreed, err))
+		return error_prefix(err, "--agreed");
+	return true;
+}
+
 static bool read_options(const InspectGuardOptions *options, GuardExpected *expected, Error *err)
 {
-	uint64_t channels = LIMIT_CHANNELS;
+	/* Xbzrle goes with a main channel alone. */
+	uint64_t channels =
+		expected->agreed & GUARD_AGREED(GUARD_XBZRLE) ? 1 : (uint64_t)LIMIT_CHANNELS;
 
 	if (options->channels &&
 	    !parse_u64(options->channels, "--channels", 1, LIMIT_CHANNELS, &channels, err))
@@ -67,18 +102,54 @@ static bool read_options(const InspectGuardOptions *options, GuardExpected *expe
 	       set_machine(expected, options->machine, strlen(options->machine), err);
 }
 
-Guard *inspect_guard_new(const InspectGuardOptions *options, Error *err)
+/* --- the guard of the source --- */
+
+/* What its own QEMU sent, as far as it is wanted. */
+static bool learn(Guard *guard, const char *path, Error *err)
 {
+	AUTO_BUFFER Buffer sent = BUFFER_INIT(SENT_MAX);
+	bool done = false;
+
+	if (!file_read(path, SENT_MAX, &sent, err))
+		return false;
+	if (!guard_learn(guard, sent.data, sent.used, &done, err)) {
+		err->category = ERROR_USAGE;
+		return error_prefix(err, "--sent");
+	}
+	return done ||
+	       error_set(err, ERROR_USAGE, "--sent: the file ends before its list of blocks");
+}
+
+static Guard *make_source(const InspectGuardOptions *options, Error *err)
+{
+	const GuardOptions how = { .mode = GUARD_ENFORCE, .side = GUARD_SOURCE };
+	GuardExpected expected = { .channels = 1 };
+	AUTO_GUARD Guard *guard = NULL;
+
+	if (!read_agreed(options, &expected, err))
+		return NULL;
+	if (expected.agreed & GUARD_AGREED(GUARD_POSTCOPY) && !options->sent) {
+		error_set(err, ERROR_USAGE,
+			  "--agreed postcopy-ram with --return-path needs --sent");
+		return NULL;
+	}
+	guard = make(&how, &expected, err);
+	return guard && (!options->sent || learn(guard, options->sent, err)) ? TAKE_PTR(guard)
+									     : NULL;
+}
+
+/* --- that of the destination --- */
+
+static Guard *make_destination(const InspectGuardOptions *options, char *disks, Error *err)
+{
+	const GuardOptions how = { .mode = GUARD_ENFORCE, .side = GUARD_DESTINATION };
 	AUTO_BUFFER Buffer twin = BUFFER_INIT(TWIN_MAX);
 	AUTO_BUFFER Buffer dump = BUFFER_INIT(DUMP_BYTES_MAX);
-	GuardOptions how = { .mode = GUARD_ENFORCE, .side = GUARD_DESTINATION };
 	GuardExpected expected = { .channels = LIMIT_CHANNELS };
+	GuardNode nodes[GUARD_NODES_MAX];
 
-	if (options->return_path) {
-		how.side = GUARD_SOURCE;
-		return make(&how, NULL, err);
-	}
-	if (!read_options(options, &expected, err) ||
+	if (!read_agreed(options, &expected, err) || !read_options(options, &expected, err) ||
+	    (disks && !read_disks(disks, nodes, &expected, err)) ||
 	    !file_read(options->twin, TWIN_MAX, &twin, err) ||
 	    !file_read(options->dump, DUMP_BYTES_MAX, &dump, err))
 		return NULL;
@@ -93,6 +164,18 @@ Guard *inspect_guard_new(const InspectGuardOptions *options, Error *err)
 	if (!options->machine && !take_machine_of_twin(&expected, err))
 		return NULL;
 	return make(&how, &expected, err);
+}
+
+Guard *inspect_guard_new(const InspectGuardOptions *options, Error *err)
+{
+	AUTO_FREE char *disks = options->disks ? strdup(options->disks) : NULL;
+
+	if (options->disks && !disks) {
+		error_set(err, ERROR_INTERNAL, "no memory for the options");
+		return NULL;
+	}
+	return options->return_path ? make_source(options, err)
+				    : make_destination(options, disks, err);
 }
 
 /* --- the verdict --- */

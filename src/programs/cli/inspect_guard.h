@@ -11,6 +11,9 @@ typedef struct InspectGuardOptions {
 	const char *machine;	 /* NULL: that of the twin */
 	const char *twin, *dump; /* files; both or ERROR_USAGE */
 	const char *channels;	 /* NULL: as many as may be */
+	const char *agreed;	 /* features, by their words; NULL: none */
+	const char *disks;	 /* NAME=BYTES,... whose dirty bitmaps may come; NULL: none */
+	const char *sent;	 /* with return_path: file of the main channel that was answered */
 } InspectGuardOptions;
 
 /* Reads the files, so before the sandbox. Owned by the caller. ERROR_USAGE if they are not what
