@@ -4,8 +4,10 @@ import contextlib
 import dataclasses
 import mmap
 import os
+import shutil
 import time
 
+import guarded
 from cost import children, cpu_s, ended_children_s, virtual_cpu_s, wire_bytes
 from guests import Guest, Qmp, Serial, append_of, await_move
 from lab import Lab, run, wait_for
@@ -19,6 +21,8 @@ DOWNTIME_MS = 20
 # Beside the guest's memory, for what the processes themselves allocate.
 BALLAST_SPARE_MIB = 256
 MADV_POPULATE_WRITE = 23  # linux/mman.h; Python has no name for it
+# A build target of the tests, which the product does not know.
+UNGUARDED = os.path.join("tests", "mover", "mover-unguarded")
 # What the guest's kernel needs beside the walker's data, and for each page of it.
 GUEST_OWN_MIB, GUEST_OWN_PART = 144, 8
 
@@ -48,6 +52,7 @@ class Contender:
     tls: bool = False
     aead: str = ""
     mode: str = ""
+    guard: str = ""  # "", or guarded.OFF: none; guarded.COLD: its twin is made anew
 
 
 PLAIN = (
@@ -59,10 +64,16 @@ PLAIN = (
 )
 
 
-def sealift(aead, mode="required", channels=2):
+def sealift(aead, mode="required", channels=2, guard=""):
     # Sealift's own count: 1 is main alone, from 2 on multifd channels beside it.
-    return Contender(f"sealift-{aead}-{mode}-{channels}", "sealift", channels=channels, populated=True,
-                     aead=aead, mode=mode)
+    return Contender(f"sealift-{aead}-{mode}-{channels}{guard}", "sealift", channels=channels, populated=True,
+                     aead=aead, mode=mode, guard=guard)
+
+
+def guard_contenders(aead):
+    """With and without a guard, multifd and main alone; the price of a twin once."""
+    return tuple(sealift(aead, channels=channels, guard=guard) for channels in (2, 1)
+                 for guard in ("", guarded.OFF)) + (sealift(aead, guard=guarded.COLD),)
 
 
 def all_contenders(aeads):
@@ -77,7 +88,7 @@ def core_contenders(aeads):
 
 class Stage:
     """The hosts on which all contenders appear: two network namespaces and one cable for all; a pair
-    of engines for each AEAD, since that is a setting of the engine."""
+    of engines for each AEAD, since that is a setting of the engine, and for movers without a guard."""
 
     def __init__(self, build, guest):
         self.build, self.guest = build, guest
@@ -85,15 +96,17 @@ class Stage:
         self.tls = None
         self.vms = 0
 
-    def lab(self, aead=""):
+    def lab(self, aead="", unguarded=False):
         """Plain contenders use the namespaces of whichever lab there is."""
         if not aead and self.labs:
             return next(iter(self.labs.values()))
-        if aead not in self.labs:
-            lab = self.labs[aead] = Lab(build=self.build, guest=self.guest)
+        if (aead, unguarded) not in self.labs:
+            lab = self.labs[aead, unguarded] = Lab(build=self.build, guest=self.guest)
+            if unguarded:
+                shutil.copy2(os.path.join(self.build, UNGUARDED), os.path.join(lab.libexec, "sealift-mover"))
             if aead:
                 start_engines(lab, f'aead = "{aead}";\nallow_disabled = true;')
-        return self.labs[aead]
+        return self.labs[aead, unguarded]
 
     def tls_directory(self, end):
         """One root, one certificate for each end, in the layout that QEMU wants."""
@@ -116,7 +129,10 @@ def start_engines(lab, settings):
     os.chmod(lab.witness, 0o777)
     wrapper = os.path.join(lab.bin, "qemu-with-witness")
     with open(wrapper, "w", encoding="ascii") as file:
-        file.write(f'#!/bin/sh\nexec {lab.qemu} "$@" -qmp unix:{lab.witness}/$$,server=on,wait=off\n')
+        # Not twins, nor what only describes itself: these are no VMs.
+        file.write('#!/bin/sh\ncase "$*" in *memory-backend-file*|*-dump-vmstate*) '
+                   f'exec {lab.qemu} "$@";; esac\n'
+                   f'exec {lab.qemu} "$@" -qmp unix:{lab.witness}/$$,server=on,wait=off\n')
     os.chmod(wrapper, 0o755)
     for host in lab.hosts:
         host.write_config(settings)
@@ -255,7 +271,7 @@ def witness_of_new(lab, known):
 
 
 def measure_sealift(stage, contender, setting):
-    lab = stage.lab(contender.aead)
+    lab = stage.lab(contender.aead, contender.guard == guarded.OFF)
     north, south = lab.north, lab.south
     # Each a VM of its own: one that has moved away may not be started here again.
     stage.vms += 1
@@ -264,6 +280,8 @@ def measure_sealift(stage, contender, setting):
     try:
         with contextlib.closing(Serial(vm["serial"])) as serial:
             serial.wait_counting(BOOT_SECONDS)
+        if contender.guard == guarded.COLD:
+            shutil.rmtree(os.path.join(south.state, "twins"), ignore_errors=True)
         Ballast(setting.size_mib + BALLAST_SPARE_MIB).close()
         return move_sealift(lab, contender, vm)
     finally:
@@ -272,6 +290,13 @@ def measure_sealift(stage, contender, setting):
             if host_vm and host_vm["state"] not in ("moved", "stopped"):
                 with contextlib.suppress(Exception):
                     host.call("vm-stop", vm=vm["name"])
+
+
+def twin_bytes(host):
+    """What the guard of the last move was given to judge by, and holds."""
+    path = os.path.join(host.state, "twins")
+    files = [os.stat(os.path.join(path, name)) for name in os.listdir(path)] if os.path.isdir(path) else []
+    return max(files, key=lambda file: file.st_mtime).st_size if files else 0
 
 
 def move_sealift(lab, contender, vm):
@@ -311,5 +336,6 @@ def move_sealift(lab, contender, vm):
             "wire_bytes": wire_bytes(north.namespace) - wire_before,
             "stream_bytes": reports[0]["stream_bytes"],
             "mover_peak_bytes": [report["mover_peak_bytes"] for report in reports],
+            "twin_bytes": twin_bytes(south),
             "report": reports[0],
         }

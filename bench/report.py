@@ -156,4 +156,5 @@ def summary(moves, machine):
             "medians": {name: {field: group.median(name, key(field)) for field in numbers}
                         for name in group.names()},
             "targets": {name: [{"pass": passed, "text": text} for passed, text in targets(group, name, machine)]
-                        for name in group.names() if name.startswith("sealift-")}}
+                        for name in group.names()
+                        if name.startswith("sealift-") and name.rsplit("-", 1)[1].isdigit()}}

@@ -9,13 +9,15 @@
  *	jobs.c         one migration's timers, mover, sockets
  *	ports.c        the table through which a migration acts
  *	hypervisor.c   its part about the hypervisor
+ *	fate.c         what ended first: the mover or its hypervisor
+ *	violations.c   streams that broke a rule of the guard
  *	vms.c          VMs of this host
  *	quota.c        what it gives at most
  *	recovery.c     what was under way before a restart
  *	api.c          the local API: clients, lines, replies, events
  *	api_commands.c its commands
  *	caller.c       who a client is, by the kernel
- *	ledger.c       what persons decided, kept for good
+ *	ledger.c       what auditors read, kept for good
  *	views.c        VMs and migrations as JSON
  */
 #ifndef SEALIFT_ENGINE_ENGINE_H
@@ -25,6 +27,7 @@
 #include <sys/queue.h>
 
 #include "engine/config.h"
+#include "engine/violations.h"
 #include "role/child.h"
 #include "vmm/qemu.h"
 
@@ -33,7 +36,6 @@ struct event_base;
 struct evconnlistener;
 
 typedef struct Engine Engine;
-typedef struct Job Job;
 typedef struct Vm Vm;
 typedef struct Connection Connection;
 typedef struct ApiRequest ApiRequest;
@@ -78,6 +80,11 @@ struct Job {
 	int listen_fd;		 /* where our hypervisor connects */
 	struct event *listen_event;
 	struct event *deadline, *tick, *progress;
+	/* fate.c */
+	struct event *fate;
+	bool fate_waits;
+	Error hypervisor_end; /* heard meanwhile; category 0: not */
+	unsigned int violations; /* of the guard's rules, told by the mover */
 	RolePreamble preamble; /* source: of the channels being dialled */
 	char last_phase[LIMIT_NAME];
 };
@@ -119,6 +126,7 @@ struct Engine {
 	LIST_HEAD(, ApiClient) clients;
 	unsigned int clients_count;
 	struct evconnlistener *api;
+	ViolationBudget violations;
 };
 
 /* --- engine.c --- */
@@ -188,6 +196,18 @@ const char *peer_domain(const char *spiffe_id, char domain[LIMIT_DOMAIN]);
 extern const VmmEvents vm_events;
 void hypervisor_operate(void *engine, Migration *m, HvOperation operation);
 void hypervisor_query(void *engine, Migration *m);
+
+/* --- fate.c --- */
+/* The destination's hypervisor refuses its stream: true if that is told (migration_on_hv_status)
+ * once the mover has answered, failed or ended, at the latest after a second; false: tell it now. */
+bool fate_wait_for_mover(Job *job);
+/* The hypervisor ended: true if that is told (migration_on_hv_gone) behind the refusal. */
+bool fate_keep_end(Job *job, const Error *cause);
+/* The mover's MOVER_STATS. */
+void fate_on_mover_answer(Job *job, uint64_t subject);
+/* The mover failed or ended: what waits is told now. */
+void fate_tell(Job *job);
+void fate_free(Job *job);
 
 /* --- vms.c --- */
 /* For what people say. */

@@ -51,6 +51,8 @@ static void event_status(void *context, VmmVm *handle, VmmMigrationStatus status
 		  vmm_migration_status_word(status), (long long)when.monotonic_us);
 	if (!job || vm->handle != handle)
 		return;
+	if (status == VMM_MIGRATION_FAILED && fate_wait_for_mover(job))
+		return;
 	if (status == VMM_MIGRATION_ACTIVE && migration_record(job->migration)->role == MIGRATION_SOURCE)
 		job_progress(job, true);
 	migration_on_hv_status(job->migration, hv_statuses[status]);
@@ -149,10 +151,10 @@ static void event_exit(void *context, VmmVm *handle, const Error *cause)
 	vmm_free(handle);
 	if (vm->starting)
 		api_fail(TAKE_PTR(vm->starting), cause);
-	if (job) {
+	if (job && !fate_keep_end(job, cause)) {
 		migration_on_hv_gone(job->migration, cause);
 		job_settle(job);
-	} else if (vm->record.state != VM_MOVED) {
+	} else if (!job && vm->record.state != VM_MOVED) {
 		vm->record.state = VM_STOPPED;
 		if (!vm_save(vm, &err))
 			log_warning(vm->engine->log, "vm=%s: %s", vm->record.name, err.text);

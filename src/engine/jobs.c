@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "engine/engine.h"
+#include "migration/violation.h"
 
 enum { PROGRESS_US = 250000 };
 
@@ -118,6 +119,9 @@ void job_free(Job *job)
 		event_free(job->tick);
 	if (job->progress)
 		event_free(job->progress);
+	fate_free(job);
+	if (job->migration)
+		violations_close(job);
 	migration_free(job->migration);
 	LIST_REMOVE(job, link);
 	free(job);
@@ -280,11 +284,35 @@ void job_watch_listener(Job *job, int fd)
 
 /* --- mover --- */
 
+static void on_mover_failed(Job *job, uint64_t subject, const RoleFailure *failure)
+{
+	/* A mover that only warns where it must not has failed. */
+	bool warns = (subject & VIOLATION_WARNED) && job->engine->config.policy.guard == MOVER_GUARD_WARN;
+	Error err = ERROR_INIT;
+
+	/* Copied: the message goes with the mover. */
+	error_set(&err, (ErrorCategory)failure->category, "%s", failure->text);
+	if (warns) {
+		migration_on_guard_warning(job->migration);
+		violations_note(job, subject, warns, err.text);
+		return;
+	}
+	/* That QEMU hung up says no more than QEMU did. */
+	if (err.category == ERROR_HYPERVISOR)
+		fate_tell(job);
+	if (subject & VIOLATION_REFUSED)
+		migration_on_guard_refusal(job->migration, &err);
+	else
+		migration_on_mover_failed(job->migration, &err);
+	fate_tell(job);
+	/* Behind the refusal: the peer need not wait for our disk to hear its reason. */
+	if (subject & (VIOLATION_REFUSED | VIOLATION_WARNED))
+		violations_note(job, subject, warns, err.text);
+}
+
 static void on_mover_message(void *context, Child *child, IpcMessage *message)
 {
 	Job *job = context;
-	const RoleFailure *failure;
-	Error err = ERROR_INIT;
 
 	(void)child;
 	switch (message->type) {
@@ -296,14 +324,13 @@ static void on_mover_message(void *context, Child *child, IpcMessage *message)
 		break;
 	case MOVER_STATS:
 		migration_on_mover_stats(job->migration, message->payload, false);
+		fate_on_mover_answer(job, message->subject);
 		break;
 	case MOVER_DONE:
 		migration_on_mover_stats(job->migration, message->payload, true);
 		break;
 	case ROLE_FAILED:
-		failure = message->payload;
-		error_set(&err, (ErrorCategory)failure->category, "%s", failure->text);
-		migration_on_mover_failed(job->migration, &err);
+		on_mover_failed(job, message->subject, message->payload);
 		break;
 	default:
 		break;
@@ -318,6 +345,7 @@ static void on_mover_gone(void *context, Child *child, const Error *cause)
 	child_free(child);
 	job->mover = NULL;
 	migration_on_mover_failed(job->migration, cause);
+	fate_tell(job);
 	job_settle(job);
 }
 

@@ -11,25 +11,57 @@
 #include "base/file.h"
 #include "wire/json.h"
 
-static char *line_of(const LedgerEntry *entry)
+/* What every entry says of its migration. NULL without memory. */
+static json_t *entry_of(const char *kind, int64_t time_s, const MigrationRecord *record)
 {
-	const MigrationRecord *record = entry->migration;
 	char id[2 * MIGRATION_ID_BYTES + 1];
-	json_t *object;
-	char *text;
 
 	hex_encode(record->id, sizeof(record->id), id);
-	object = json_pack("{s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s}", "time",
-			   (json_int_t)entry->time_s, "uid", (json_int_t)entry->uid, "action",
-			   entry->action, "migration", id, "role",
-			   migration_role_words[record->role], "vm", record->vm, "vm_uuid",
-			   record->uuid, "epoch", (json_int_t)record->epoch, "peer",
-			   record->peer_id, "outcome", entry->refused ? "refused" : "begun");
-	if (object && entry->refused)
-		(void)json_object_set_new(object, "reason", json_string(entry->refused->text));
-	text = object ? json_text_new(object, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
+	return json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:s}", "time", (json_int_t)time_s,
+			 "kind", kind, "migration", id, "role", migration_role_words[record->role],
+			 "vm", record->vm, "vm_uuid", record->uuid, "epoch",
+			 (json_int_t)record->epoch, "peer", record->peer_id);
+}
+
+/* Takes both; NULL if one of them is. */
+static char *line_of(json_t *object, json_t *more)
+{
+	char *text = NULL;
+
+	if (object && more && !json_object_update(object, more))
+		text = json_text_new(object, JSON_COMPACT | JSON_ENSURE_ASCII);
 	json_decref(object);
+	json_decref(more);
 	return text;
+}
+
+static char *line_of_decision(const LedgerEntry *entry)
+{
+	json_t *more = json_pack("{s:I, s:s, s:s}", "uid", (json_int_t)entry->uid, "action",
+				 entry->action, "outcome", entry->refused ? "refused" : "begun");
+
+	if (more && entry->refused)
+		(void)json_object_set_new(more, "reason", json_string(entry->refused->text));
+	return line_of(entry_of("decision", entry->time_s, entry->migration), more);
+}
+
+static char *line_of_violation(const LedgerViolation *violation)
+{
+	json_t *more = json_pack("{s:s, s:s}", "guard", violation->migration->guard, "outcome",
+				 violation->warned ? "warned" : "refused");
+
+	if (more && violation->more) {
+		(void)json_object_set_new(more, "more", json_integer((json_int_t)violation->more));
+	} else if (more) {
+		(void)json_object_set_new(more, "rule", json_string(violation->rule));
+		(void)json_object_set_new(more, "channel",
+					  json_integer((json_int_t)violation->channel));
+		(void)json_object_set_new(more, "text", json_string(violation->text));
+	}
+	if (more && violation->omitted)
+		(void)json_object_set_new(more, "omitted",
+					  json_integer((json_int_t)violation->omitted));
+	return line_of(entry_of("guard", violation->time_s, violation->migration), more);
 }
 
 /* Whether the file ends in the middle of a line. */
@@ -42,7 +74,8 @@ static bool is_torn(int fd)
 	       pread(fd, &last, 1, status.st_size - 1) == 1 && last != '\n';
 }
 
-bool ledger_append(const char *state_directory, const LedgerEntry *entry, Error *err)
+/* `text` is the line without its end, NULL if there was no memory for it. */
+static bool append(const char *state_directory, const char *text, Error *err)
 {
 	AUTO_FD int directory = open(state_directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	AUTO_FD int fd =
@@ -52,12 +85,10 @@ bool ledger_append(const char *state_directory, const LedgerEntry *entry, Error 
 				 O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
 				 0600);
 	AUTO_BUFFER Buffer line = BUFFER_INIT(LIMIT_API_LINE);
-	AUTO_FREE char *text = NULL;
 
 	if (fd < 0)
 		return error_set_errno(err, ERROR_IO, errno, "cannot open %s/%s", state_directory,
 				       LEDGER_NAME);
-	text = line_of(entry);
 	if (!text)
 		return error_set(err, ERROR_INTERNAL, "no memory for a line of %s", LEDGER_NAME);
 	if ((is_torn(fd) && !buffer_put(&line, "\n", 1, err)) ||
@@ -69,4 +100,19 @@ bool ledger_append(const char *state_directory, const LedgerEntry *entry, Error 
 		return error_set_errno(err, ERROR_IO, errno, "cannot sync %s/%s", state_directory,
 				       LEDGER_NAME);
 	return true;
+}
+
+bool ledger_append(const char *state_directory, const LedgerEntry *entry, Error *err)
+{
+	AUTO_FREE char *text = line_of_decision(entry);
+
+	return append(state_directory, text, err);
+}
+
+bool ledger_append_violation(const char *state_directory, const LedgerViolation *violation,
+			     Error *err)
+{
+	AUTO_FREE char *text = line_of_violation(violation);
+
+	return append(state_directory, text, err);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The ledger: what persons decided, kept for good. A file of one JSON object a line, mode 0600,
- * only ever appended to; a line is on the disk before what it says is done.
+ * The ledger: what persons decided, and which streams broke a rule of the guard, kept for good. A
+ * file of one JSON object a line, mode 0600, only ever appended to; a decision is on the disk
+ * before it is done. Its members stand in sealiftd(8).
  */
 #ifndef SEALIFT_ENGINE_LEDGER_H
 #define SEALIFT_ENGINE_LEDGER_H
@@ -25,5 +26,21 @@ typedef struct LedgerEntry {
 /* Appends and syncs, the file's name too if it is new. ERROR_IO: nothing may be done then. What a
  * crash left of a line before stays as it is, on a line of its own. */
 MUST_CHECK bool ledger_append(const char *state_directory, const LedgerEntry *entry, Error *err);
+
+/* A rule of the guard that a peer's stream broke. All is borrowed. */
+typedef struct LedgerViolation {
+	int64_t time_s;
+	const MigrationRecord *migration; /* with the side that judged, its guard and its peer */
+	bool warned;			  /* it went on; else the migration was refused */
+	const char *rule;
+	uint64_t channel;
+	const char *text; /* printable; of the mover */
+	uint64_t more; /* not 0: it stands for so many of this migration; no rule, channel, text */
+	uint64_t omitted; /* of any migration, since the entry before: the bound was reached */
+} LedgerViolation;
+
+/* As ledger_append. */
+MUST_CHECK bool ledger_append_violation(const char *state_directory,
+					const LedgerViolation *violation, Error *err);
 
 #endif

@@ -122,7 +122,9 @@ static void ask_notary(Job *job, Child *notary, uint16_t type, const Schema *sch
 	Request *request = notary ? request_new(job->engine, job) : NULL;
 	Error err = ERROR_INIT;
 
-	if (request && child_send(notary, type, request->number, schema, payload, NULL, 0, &err))
+	/* One that is gone answers with how it ended: on_notary_gone. */
+	if (request && (child_send(notary, type, request->number, schema, payload, NULL, 0, &err) ||
+			err.category == ERROR_UNAVAILABLE))
 		return;
 	if (request)
 		request_free(request);

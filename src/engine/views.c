@@ -56,6 +56,8 @@ static void set_guard(json_t *view, const MigrationRecord *record)
 {
 	if (record->guard[0])
 		set(view, "guard", json_string(record->guard));
+	if (!strcmp(record->guard, mover_guard_words[MOVER_GUARD_WARN]))
+		set_u64(view, "guard_warnings", record->report.guard_warnings);
 }
 
 /* The destination does not know when the command was given or the guest stopped: what is not known
@@ -85,8 +87,6 @@ static json_t *view_report(const MigrationRecord *record)
 	set(view, "mode", json_string(seal_mode_words[record->mode]));
 	set_guard(view, record);
 	set_ms(view, "guard_ms", report->guard_us);
-	if (!strcmp(record->guard, mover_guard_words[MOVER_GUARD_WARN]))
-		set_u64(view, "guard_warnings", report->guard_warnings);
 	return view;
 }
 

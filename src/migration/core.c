@@ -551,6 +551,28 @@ void migration_on_mover_stats(Migration *m, const MoverStats *stats, bool done)
 		side(m)->on_mover_done(m);
 }
 
+void migration_on_guard_warning(Migration *m)
+{
+	m->record.report.guard_warnings++;
+	m->ports->notify(m->ports->context, m);
+}
+
+void migration_on_guard_refusal(Migration *m, const Error *cause)
+{
+	m->violated = true;
+	migration_on_mover_failed(m, cause);
+}
+
+void migration_take_guard_stats(Migration *m)
+{
+	MigrationReport *report = &m->record.report;
+
+	report->guard_us = m->stats.guard_us;
+	/* The mover's last word may not have come, or count what is no event (mover/session.c). */
+	if (m->stats.guard_warnings > report->guard_warnings)
+		report->guard_warnings = m->stats.guard_warnings;
+}
+
 void migration_on_mover_failed(Migration *m, const Error *cause)
 {
 	if (!is_over(m))

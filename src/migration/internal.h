@@ -18,6 +18,7 @@ struct Migration {
 	bool ended;
 	Error error; /* why it is being undone; set once */
 	Error suspect; /* source: what broke first; a better word for it may be on its way */
+	bool violated; /* our own guard refused what came */
 
 	/* keys */
 	EcdhKey *ecdh;
@@ -82,6 +83,8 @@ MUST_CHECK bool migration_setup_mover(Migration *m, const uint8_t peer_share[SHA
 /* Delay before retry number m->attempts, and counts it: 250 ms doubling up to 15 s. */
 uint64_t migration_backoff_ms(Migration *m);
 bool migration_all_proven(const Migration *m);
+/* Into the report. */
+void migration_take_guard_stats(Migration *m);
 
 /* The two sides; core.c calls the one of the record's role. */
 typedef struct MigrationSide {

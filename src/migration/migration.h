@@ -151,6 +151,10 @@ void migration_on_notary_failed(Migration *m, const Error *cause);
 void migration_on_mover_ready(Migration *m);
 void migration_on_mover_proven(Migration *m, uint64_t channel);
 void migration_on_mover_stats(Migration *m, const MoverStats *stats, bool done);
+/* A rule of the guard was broken, and it only warns: the report counts it. */
+void migration_on_guard_warning(Migration *m);
+/* As on_mover_failed, for this reason: what else breaks now is an effect. */
+void migration_on_guard_refusal(Migration *m, const Error *cause);
 void migration_on_mover_failed(Migration *m, const Error *cause);
 void migration_on_hv_done(Migration *m, HvOperation operation, const Error *failure);
 void migration_on_hv_state(Migration *m, const HvState *state, const Error *failure);

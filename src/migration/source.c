@@ -3,11 +3,13 @@
 #include "migration/source.h"
 
 /* A break shows in several places at once: the peer's refusal, our mover, our hypervisor. The first
- * that is seen is seldom the cause, so it waits a moment for a better word. */
+ * that is seen is seldom the cause, so it waits a moment for a better word, longer while the guest
+ * runs. */
 static void suspect(Migration *m, const Error *cause)
 {
 	m->suspect = *cause;
-	m->ports->set_tick(m->ports->context, m, SUSPECT_TICK_MS);
+	m->ports->set_tick(m->ports->context, m,
+			   m->step == SRC_SWITCHOVER ? SUSPECT_TICK_MS : SUSPECT_RUNNING_MS);
 }
 
 /* --- events --- */
@@ -252,12 +254,16 @@ static void on_mover_failed(Migration *m, const Error *cause)
 {
 	/* Once ready is here the movers have done their work: the hypervisor's word decides. It has
 	 * to hear that its return path is gone, or it would wait for it with the guest stopped. */
-	if (m->step == SRC_QUESTION)
+	if (m->step == SRC_QUESTION) {
+		if (!m->suspect.category)
+			m->suspect = *cause;
 		m->ports->mover_stop(m->ports->context, m);
+	}
 	if (m->step >= SRC_QUESTION)
 		on_mover_done(m);
-	/* Its own death explains all that follows; a broken channel may be explained by the peer. */
-	else if (m->step >= SRC_CHANNELS && cause->category != ERROR_INTERNAL)
+	/* Its own death explains all that follows, and so does what our guard refused; a broken channel
+	 * may be explained by the peer. */
+	else if (m->step >= SRC_CHANNELS && cause->category != ERROR_INTERNAL && !m->violated)
 		suspect(m, cause);
 	else
 		source_undo(m, cause);

@@ -9,6 +9,7 @@
 enum {
 	QUESTION_TICK_MS = 2,
 	SUSPECT_TICK_MS = 250,
+	SUSPECT_RUNNING_MS = 1000,
 	UNDO_TICK_MS = 50,
 	UNDO_ATTEMPTS = 400,  /* 20 s of UNDO_TICK_MS until a person is asked */
 	CANCEL_ATTEMPTS = 5760, /* a day of the longest back-off */

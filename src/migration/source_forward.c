@@ -234,8 +234,9 @@ void source_answer_of_hypervisor(Migration *m, const HvState *state, const Error
 	}
 	if (state->status == HV_FAILED || state->status == HV_CANCELLED || state->status == HV_NONE ||
 	    state->run_state == HV_RUNNING) {
-		error_set(&err, ERROR_HYPERVISOR,
-			  "the destination is ready, but our hypervisor's migration failed");
+		error_set(&err, m->suspect.category ? m->suspect.category : ERROR_HYPERVISOR,
+			  "the destination is ready, but our hypervisor's migration failed%s%.300s",
+			  m->suspect.category ? ": " : "", m->suspect.text);
 		source_undo(m, &err);
 		return;
 	}
@@ -269,8 +270,7 @@ static void fill_report_of_mover(Migration *m)
 	report->wire_bytes = m->stats.wire_out_bytes + m->stats.wire_in_bytes;
 	report->mover_cpu_us = m->stats.cpu_us;
 	report->mover_peak_bytes = m->stats.peak_memory_bytes;
-	report->guard_us = m->stats.guard_us;
-	report->guard_warnings = m->stats.guard_warnings;
+	migration_take_guard_stats(m);
 }
 
 void source_finish_if_all(Migration *m)

@@ -589,6 +589,78 @@ static void a_discarded_copy_is_declined(void **state)
 	world_free(world);
 }
 
+static Migration *migration_at(World *world, HostName name)
+{
+	return host_only_job(&world->hosts[name])->migration;
+}
+
+/* A broken channel waits for a better word; what our own guard refused is the word. */
+static void what_our_guard_refuses_is_the_reason(void **state)
+{
+	static const char *const steps[] = { "channels", "transfer", "switchover" };
+	Error broken = ERROR_INIT;
+
+	error_set(&broken, ERROR_PEER, "channel main: guard refuses: guard-return-count: 2");
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(steps); i++) {
+		World *world = begin(state, 120 + i);
+
+		world_run_until(world, SOURCE, steps[i / 2]);
+		if (i % 2) {
+			migration_on_guard_refusal(migration_at(world, SOURCE), &broken);
+			assert_string_not_equal(migration_step_name(migration_at(world, SOURCE)), steps[i / 2]);
+		} else {
+			migration_on_mover_failed(migration_at(world, SOURCE), &broken);
+			assert_string_equal(migration_step_name(migration_at(world, SOURCE)), steps[i / 2]);
+		}
+		if (i % 2) {
+			world_expect_end(world, AT_SOURCE);
+			expect_error(world, SOURCE, ERROR_PEER, "guard-return-count");
+		}
+		world_free(world);
+	}
+}
+
+/* After ready the hypervisor decides; if it fails, because its return path ended there, that is why. */
+static void a_refusal_after_ready_is_said_with_the_failure(void **state)
+{
+	const HvState failed = { .status = HV_FAILED, .run_state = HV_RUNNING };
+	Error broken = ERROR_INIT;
+	World *world = begin(state, 130);
+
+	error_set(&broken, ERROR_PEER, "channel main: guard refuses: guard-return-message: 6");
+	world_run_until(world, SOURCE, "question");
+	migration_on_guard_refusal(migration_at(world, SOURCE), &broken);
+	assert_string_equal(migration_step_name(migration_at(world, SOURCE)), "question");
+	migration_on_hv_state(migration_at(world, SOURCE), &failed, NULL);
+	assert_string_equal(migration_step_name(migration_at(world, SOURCE)), "undo");
+	assert_int_equal(migration_record(migration_at(world, SOURCE))->category, ERROR_PEER);
+	assert_string_equal(migration_record(migration_at(world, SOURCE))->error,
+			    "the destination is ready, but our hypervisor's migration failed: channel main: "
+			    "guard refuses: guard-return-message: 6");
+	world_free(world);
+}
+
+/* Each is counted when it comes, and what the mover counts in the end is not less. */
+static void warnings_of_the_guard_are_counted(void **state)
+{
+	MoverStats stats = { .guard_warnings = 1 };
+	MigrationRecord record;
+	World *world = begin(state, 131);
+
+	world_run_until(world, DESTINATION, "loading");
+	for (unsigned int i = 1; i <= 2; i++) {
+		migration_on_guard_warning(migration_at(world, DESTINATION));
+		assert_int_equal(migration_record(migration_at(world, DESTINATION))->report.guard_warnings, i);
+	}
+	migration_on_mover_stats(migration_at(world, DESTINATION), &stats, false);
+	world_expect_end(world, AT_DESTINATION);
+	read_record(world, DESTINATION, &record);
+	assert_int_equal(record.report.guard_warnings, 2);
+	read_record(world, SOURCE, &record);
+	assert_int_equal(record.report.guard_warnings, 0);
+	world_free(world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -620,6 +692,9 @@ int main(void)
 		cmocka_unit_test(a_cancel_overtakes_a_commit_that_is_judged),
 		cmocka_unit_test(a_cancel_after_activation_is_refused),
 		cmocka_unit_test(a_discarded_copy_is_declined),
+		cmocka_unit_test(what_our_guard_refuses_is_the_reason),
+		cmocka_unit_test(a_refusal_after_ready_is_said_with_the_failure),
+		cmocka_unit_test(warnings_of_the_guard_are_counted),
 	};
 
 	return cmocka_run_group_tests(tests, world_setup, world_teardown);

@@ -12,6 +12,9 @@ enum { REST = 100003 };
 
 typedef struct TestGuard {
 	MoverSide side;
+	void (*on_warning)(void *context, const char *text);
+	void *context;
+	bool odd[LIMIT_CHANNELS], cut[LIMIT_CHANNELS];
 	bool ended[LIMIT_CHANNELS];
 	/* bytes that were not taken, to be shown again */
 	uint8_t rest[LIMIT_CHANNELS][REST];
@@ -29,6 +32,8 @@ static void *test_open(const FilterSetup *setup, Error *err)
 		return NULL;
 	}
 	guard->side = setup->side;
+	guard->on_warning = setup->on_warning;
+	guard->context = setup->context;
 	return guard;
 }
 
@@ -55,6 +60,12 @@ static bool test_take(void *context, unsigned int channel, const uint8_t *window
 	if (guard->side == MOVER_DESTINATION && memmem(window, size, "POISON", 6))
 		return error_set(err, ERROR_PEER, "poison at byte %llu",
 				 (unsigned long long)guard->taken[channel]);
+	/* Where it says so it only warns, and once more at the end. */
+	if (guard->side == MOVER_DESTINATION && memmem(window, size, "ODD BYTES", 9)) {
+		guard->odd[channel] = true;
+		guard->on_warning(guard->context, "guard-odd: bytes that are odd");
+	}
+	guard->cut[channel] = memmem(window, size, "CUT HERE", 8);
 	guard->taken[channel] += taken;
 	guard->left[channel] = size - taken;
 	memcpy(guard->rest[channel], window + taken, size - taken);
@@ -71,7 +82,9 @@ static bool test_end(void *context, unsigned int channel, size_t left, Error *er
 		return error_set(err, ERROR_INTERNAL, "%zu bytes left, not %zu", left,
 				 guard->left[channel]);
 	guard->ended[channel] = true;
-	return !left || error_set(err, ERROR_PEER, "ends within a unit");
+	if (guard->odd[channel])
+		guard->on_warning(guard->context, "guard-end: ends too soon");
+	return (!left && !guard->cut[channel]) || error_set(err, ERROR_PEER, "ends within a unit");
 }
 
 static void test_close(void *context)

@@ -91,8 +91,13 @@ static void note_message(RigMover *mover, const IpcMessage *message, bool *ready
 		*ready = true;
 		break;
 	case ROLE_FAILED:
-		mover->failed = true;
-		mover->failed_channel = message->subject;
+		if (message->subject & VIOLATION_WARNED) {
+			mover->warned++;
+		} else {
+			mover->failed = true;
+			mover->failed_channel = message->subject & VIOLATION_CHANNEL;
+		}
+		mover->failed_subject = message->subject;
 		mover->failure = *(const RoleFailure *)message->payload;
 		break;
 	case MOVER_PROVEN:

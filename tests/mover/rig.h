@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "migration/violation.h"
 #include "role/messages.h"
 
 enum { RIG_DEADLINE_MS = 20000, RIG_SIDES = MOVER_SIDE_COUNT };
@@ -22,6 +23,8 @@ typedef struct RigMover {
 	uint64_t ended_bytes[2][LIMIT_CHANNELS];
 	bool done, failed, gone, have_stats;
 	uint64_t failed_channel;
+	uint64_t failed_subject; /* of the last ROLE_FAILED, with migration/violation.h */
+	unsigned int warned;	 /* count of those that only warned; not `failed` */
 	RoleFailure failure;
 	MoverStats stats; /* of MOVER_DONE or MOVER_STATS */
 } RigMover;

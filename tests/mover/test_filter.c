@@ -117,6 +117,56 @@ static void test_a_refusal_has_the_name_of_the_filter(void **state)
 	filter_close(&filter);
 }
 
+static bool no_room(void *context, const uint8_t *bytes, size_t size, Error *err)
+{
+	(void)context;
+	(void)bytes;
+	(void)size;
+	return error_set(err, ERROR_HYPERVISOR, "QEMU stopped reading");
+}
+
+/* That QEMU hung up is no word of the filter's. */
+static void test_a_sink_that_fails_is_no_refusal(void **state)
+{
+	const GuardSink sink = { .write = no_room };
+	Filter filter;
+	size_t taken = 7;
+	Error err;
+
+	(void)state;
+	assert_works(filter_open(&filter, &pairs, &setup, &err), &err);
+	assert_false(filter_take(&filter, 1, (const uint8_t *)"ab", 2, &sink, &taken, &err));
+	assert_int_equal(err.category, ERROR_HYPERVISOR);
+	assert_string_equal(err.text, "QEMU stopped reading");
+	filter_close(&filter);
+}
+
+/* All channels are refused with the first, and only the first has a rule to name: it is the one to
+ * be heard, whichever thread comes first. */
+static void test_the_guard_refuses_by_rules_only(void **state)
+{
+	const FilterSetup source = { .side = MOVER_SOURCE,
+				     .channels = 2,
+				     .guard = MOVER_GUARD_ENFORCE };
+	static const uint8_t resume_ack[] = { 0, 6, 0, 4, 0, 0, 0, 1 };
+	Got got = { .used = 0 };
+	const GuardSink sink = { .write = get, .context = &got };
+	Filter filter;
+	size_t taken = 0;
+	Error err;
+
+	(void)state;
+	assert_works(filter_open(&filter, &filter_guard, &source, &err), &err);
+	assert_fails(filter_take(&filter, 0, resume_ack, sizeof(resume_ack), &sink, &taken, &err),
+		     ERROR_PEER, "guard refuses: guard-return-message: ", &err);
+	assert_false(filter_take(&filter, 1, resume_ack, 1, &sink, &taken, &err));
+	assert_int_equal(err.category, ERROR_CANCELLED);
+	assert_false(filter_end(&filter, 1, 0, &err));
+	assert_int_equal(err.category, ERROR_CANCELLED);
+	assert_int_equal(got.used, 0);
+	filter_close(&filter);
+}
+
 /* The relay keeps what was not taken in a space of this size. */
 static void test_a_filter_may_not_take_more_than_there_is_nor_leave_too_much(void **state)
 {
@@ -174,6 +224,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_is_taken_is_handed_on_and_the_rest_stays),
 		cmocka_unit_test(test_a_refusal_has_the_name_of_the_filter),
+		cmocka_unit_test(test_a_sink_that_fails_is_no_refusal),
+		cmocka_unit_test(test_the_guard_refuses_by_rules_only),
 		cmocka_unit_test(test_a_filter_may_not_take_more_than_there_is_nor_leave_too_much),
 		cmocka_unit_test(test_no_filter_lets_pass),
 		cmocka_unit_test(test_one_that_does_not_open_is_none),

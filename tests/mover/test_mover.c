@@ -150,8 +150,59 @@ static void test_filter_refuses_before_qemu_sees_it(void **state)
 	rig_wait(&rig, MOVER_DESTINATION, &rig.movers[MOVER_DESTINATION].failed);
 	assert_string_equal(rig.movers[MOVER_DESTINATION].failure.text,
 			    "channel main: test-guard refuses: poison at byte 4");
+	assert_int_equal(rig.movers[MOVER_DESTINATION].failed_subject, VIOLATION_REFUSED | 0);
 	assert_int_equal(recv(rig.qemu[MOVER_DESTINATION][0], got, sizeof(got), 0), 0);
 	rig_wait(&rig, MOVER_SOURCE, &rig.movers[MOVER_SOURCE].failed);
+	/* What the network does to the other side is nobody's violation. */
+	assert_int_equal(rig.movers[MOVER_SOURCE].failed_subject, 0);
+	rig_stop(&rig);
+}
+
+/* A cancelled source ends too soon too: refused, but no violation. */
+static void test_an_end_too_soon_is_no_violation(void **state)
+{
+	RigOptions options = plain_options();
+	Rig rig;
+
+	(void)state;
+	options.path = getenv("SEALIFT_TEST_GUARDED_MOVER");
+	rig_start(&rig, &options);
+	rig_connect_all(&rig);
+	assert_int_equal(send(rig.qemu[MOVER_SOURCE][0], "CUT HERE", 8, 0), 8);
+	shutdown(rig.qemu[MOVER_SOURCE][0], SHUT_WR);
+	rig_wait(&rig, MOVER_DESTINATION, &rig.movers[MOVER_DESTINATION].failed);
+	assert_string_equal(rig.movers[MOVER_DESTINATION].failure.text,
+			    "channel main: test-guard refuses: ends within a unit");
+	assert_int_equal(rig.movers[MOVER_DESTINATION].failed_subject, 0);
+	rig_stop(&rig);
+}
+
+/* What a filter only warns of goes in, and the engine hears of it: of a stream that ends too soon
+ * it does not. */
+static void test_warnings_are_told_and_bytes_go_on(void **state)
+{
+	RigOptions options = plain_options();
+	char got[64] = "";
+	Rig rig;
+
+	(void)state;
+	options.path = getenv("SEALIFT_TEST_GUARDED_MOVER");
+	options.channels = 3;
+	rig_start(&rig, &options);
+	rig_connect_all(&rig);
+	assert_int_equal(send(rig.qemu[MOVER_SOURCE][2], "ODD BYTES", 9, 0), 9);
+	assert_int_equal(recv(rig.qemu[MOVER_DESTINATION][2], got, 9, MSG_WAITALL), 9);
+	assert_string_equal(got, "ODD BYTES");
+	for (unsigned int i = 0; i < options.channels; i++) {
+		shutdown(rig.qemu[MOVER_SOURCE][i], SHUT_WR);
+		shutdown(rig.qemu[MOVER_DESTINATION][i], SHUT_WR);
+	}
+	rig_wait(&rig, MOVER_DESTINATION, &rig.movers[MOVER_DESTINATION].done);
+	assert_int_equal(rig.movers[MOVER_DESTINATION].warned, 1);
+	assert_false(rig.movers[MOVER_DESTINATION].failed);
+	assert_int_equal(rig.movers[MOVER_DESTINATION].failed_subject, VIOLATION_WARNED | 2);
+	assert_string_equal(rig.movers[MOVER_DESTINATION].failure.text,
+			    "guard-odd: bytes that are odd");
 	rig_stop(&rig);
 }
 
@@ -372,6 +423,8 @@ int main(void)
 		cmocka_unit_test(test_moves_everything_through_a_filter),
 		cmocka_unit_test(test_most_channels),
 		cmocka_unit_test(test_filter_refuses_before_qemu_sees_it),
+		cmocka_unit_test(test_an_end_too_soon_is_no_violation),
+		cmocka_unit_test(test_warnings_are_told_and_bytes_go_on),
 		cmocka_unit_test(test_small_messages_pass_at_once),
 		cmocka_unit_test(test_source_qemu_may_leave_first),
 		cmocka_unit_test(test_source_qemu_may_leave_bytes_unread),

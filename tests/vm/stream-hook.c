@@ -4,6 +4,7 @@
  * in hex: the first time that PATTERN goes out on a socket, what stands DELTA bytes behind its
  * begin is BYTES instead, as a QEMU that means harm would send it. SEALIFT_RECORD=FILE: what came
  * in on the sockets of a migration, which are those that begin with its magics, is appended there.
+ * SEALIFT_ANSWER=MAGIC:BYTES, in hex: on the first socket on which MAGIC comes in, BYTES go back.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -27,6 +28,9 @@ static struct {
 	uint8_t pattern[PATTERN_MAX], bytes[PATTERN_MAX];
 	size_t pattern_size, bytes_size, delta;
 	atomic_bool done;
+	uint8_t magic[PATTERN_MAX], answer[PATTERN_MAX];
+	size_t magic_size, answer_size;
+	atomic_bool answered;
 	int record_fd;
 	atomic_bool records[FDS];
 } hook = { .record_fd = -1 };
@@ -45,6 +49,7 @@ __attribute__((constructor)) static void load(void)
 {
 	char pattern[2 * PATTERN_MAX + 1], bytes[2 * PATTERN_MAX + 1];
 	const char *corrupt = getenv("SEALIFT_CORRUPT"), *record = getenv("SEALIFT_RECORD");
+	const char *answer = getenv("SEALIFT_ANSWER");
 
 	*(void **)&hook.send = dlsym(RTLD_NEXT, "sendmsg");
 	*(void **)&hook.receive = dlsym(RTLD_NEXT, "recvmsg");
@@ -52,6 +57,10 @@ __attribute__((constructor)) static void load(void)
 	    sscanf(corrupt, "%128[0-9a-f]:%zu:%128[0-9a-f]", pattern, &hook.delta, bytes) == 3) {
 		hook.pattern_size = read_hex(pattern, hook.pattern);
 		hook.bytes_size = read_hex(bytes, hook.bytes);
+	}
+	if (answer && sscanf(answer, "%128[0-9a-f]:%128[0-9a-f]", pattern, bytes) == 2) {
+		hook.magic_size = read_hex(pattern, hook.magic);
+		hook.answer_size = read_hex(bytes, hook.answer);
 	}
 	if (record)
 		hook.record_fd = open(record, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -111,11 +120,25 @@ static bool is_stream(int fd, const struct msghdr *message, size_t size)
 	return atomic_load(&hook.records[fd]);
 }
 
+static void answer(int fd, const struct msghdr *message, size_t size)
+{
+	const void *bytes = message->msg_iovlen ? message->msg_iov[0].iov_base : NULL;
+
+	if (hook.magic_size && bytes && size >= hook.magic_size &&
+	    message->msg_iov[0].iov_len >= hook.magic_size &&
+	    !memcmp(bytes, hook.magic, hook.magic_size) && !atomic_exchange(&hook.answered, true)) {
+		ssize_t sent = send(fd, hook.answer, hook.answer_size, MSG_NOSIGNAL);
+
+		(void)sent;
+	}
+}
+
 ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
 	ssize_t got = hook.receive(fd, message, flags);
 	size_t left = got > 0 && !(flags & MSG_PEEK) ? (size_t)got : 0;
 
+	answer(fd, message, left);
 	if (hook.record_fd < 0 || !is_stream(fd, message, left))
 		return got;
 	for (size_t i = 0; left && i < message->msg_iovlen; i++) {

@@ -13,6 +13,12 @@ bool filter_open(Filter *filter, const StreamFilter *row, const FilterSetup *set
 	return true;
 }
 
+/* What else fails in a filter, as a socket of QEMU that it writes to, is no refusal. */
+static bool refuse(const StreamFilter *row, Error *err)
+{
+	return err->category == ERROR_PEER ? error_prefix(err, "%s refuses", row->name) : false;
+}
+
 bool filter_take(const Filter *filter, unsigned int channel, const uint8_t *window, size_t size,
 		 const GuardSink *sink, size_t *ret_taken, Error *err)
 {
@@ -24,7 +30,7 @@ bool filter_take(const Filter *filter, unsigned int channel, const uint8_t *wind
 	}
 	*ret_taken = 0;
 	if (!row->take(filter->context, channel, window, size, sink, ret_taken, err))
-		return error_prefix(err, "%s refuses", row->name);
+		return refuse(row, err);
 	if (*ret_taken > size || size - *ret_taken >= FILTER_REST_MAX)
 		return error_set(err, ERROR_INTERNAL, "%s took %zu bytes of %zu", row->name,
 				 *ret_taken, size);
@@ -35,7 +41,7 @@ bool filter_end(const Filter *filter, unsigned int channel, size_t left, Error *
 {
 	if (!filter->row || filter->row->end(filter->context, channel, left, err))
 		return true;
-	return error_prefix(err, "%s refuses", filter->row->name);
+	return refuse(filter->row, err);
 }
 
 void filter_counters(const Filter *filter, GuardCounters *ret_counters)

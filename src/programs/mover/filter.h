@@ -59,8 +59,9 @@ typedef struct Filter {
 /* The row outlives the filter; NULL: none. On failure nothing stays open. */
 MUST_CHECK bool filter_open(Filter *filter, const StreamFilter *row, const FilterSetup *setup,
 			    Error *err);
-/* What is left is less than FILTER_REST_MAX, else ERROR_INTERNAL. A refusal begins with the
- * filter's name. */
+/* What is left is less than FILTER_REST_MAX, else ERROR_INTERNAL. A refusal is ERROR_PEER and
+ * begins with the filter's name; ERROR_CANCELLED: another channel was refused, and its thread says
+ * so. */
 MUST_CHECK bool filter_take(const Filter *filter, unsigned int channel, const uint8_t *window,
 			    size_t size, const GuardSink *sink, size_t *ret_taken, Error *err);
 MUST_CHECK bool filter_end(const Filter *filter, unsigned int channel, size_t left, Error *err);

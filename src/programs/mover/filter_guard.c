@@ -2,6 +2,8 @@
 /* The guard (guard/guard.h) as the mover's filter. */
 #include "programs/mover/filter.h"
 
+#include <string.h>
+
 static void *open_guard(const FilterSetup *setup, Error *err)
 {
 	const GuardOptions options = {
@@ -14,15 +16,26 @@ static void *open_guard(const FilterSetup *setup, Error *err)
 	return guard_new(&options, setup->side == MOVER_SOURCE ? NULL : &setup->expected, err);
 }
 
+/* Once a channel was refused the guard refuses all others, which may be heard before it. A
+ * violation begins with its rule's name. */
+static bool refuse(Error *err)
+{
+	static const char rules[] = "guard-";
+
+	if (err->category == ERROR_PEER && strncmp(err->text, rules, sizeof(rules) - 1) != 0)
+		err->category = ERROR_CANCELLED;
+	return false;
+}
+
 static bool take(void *context, unsigned int channel, const uint8_t *window, size_t size,
 		 const GuardSink *sink, size_t *ret_taken, Error *err)
 {
-	return guard_take(context, channel, window, size, sink, ret_taken, err);
+	return guard_take(context, channel, window, size, sink, ret_taken, err) || refuse(err);
 }
 
 static bool end(void *context, unsigned int channel, size_t left, Error *err)
 {
-	return guard_end(context, channel, left, err);
+	return guard_end(context, channel, left, err) || refuse(err);
 }
 
 static void counters(const void *context, GuardCounters *ret_counters)

@@ -254,7 +254,10 @@ static bool run(int argc, char **argv, const MoverConfig *config, const Log *log
 
 int mover_main(int argc, char **argv, const MoverConfig *config)
 {
-	const Log log = { .program = "sealift-mover", .level = LOG_LEVEL_INFO, .fd = 2 };
+	const Log log = { .program = "sealift-mover",
+			  .level = LOG_LEVEL_INFO,
+			  .fd = 2,
+			  .process = sandbox_outer_pid() };
 	Error err = ERROR_INIT;
 
 	if (run(argc, argv, config, &log, &err))

@@ -270,8 +270,11 @@ static bool deliver(Flow *flow, const RecordView *record, bool *deaf, Error *err
 		return false;
 	memmove(window, flow->buffer - flow->rest, flow->rest);
 	if (!filter_take(&channel->session->filter, channel->index, window, size, &sink, &taken,
-			 err) ||
-	    !send_local(&delivery, delivery.bytes, delivery.size, err))
+			 err)) {
+		flow->violates = err->category == ERROR_PEER;
+		return false;
+	}
+	if (!send_local(&delivery, delivery.bytes, delivery.size, err))
 		return false;
 	flow->rest = size - taken;
 	memmove(flow->buffer - flow->rest, window + taken, flow->rest);
@@ -282,8 +285,12 @@ static bool finish_in(Flow *flow, Error *err)
 {
 	Channel *channel = flow->channel;
 
-	if (!wait_for_local(channel, err) ||
-	    !filter_end(&channel->session->filter, channel->index, flow->rest, err))
+	if (!wait_for_local(channel, err))
+		return false;
+	/* A source that is cancelled, or whose QEMU dies, ends too soon as well: that is refused,
+	 * but it is no attack. */
+	flow->ending = true;
+	if (!filter_end(&channel->session->filter, channel->index, flow->rest, err))
 		return false;
 	/* Of a socket that QEMU has closed already there is nothing to end. */
 	(void)shutdown(channel->local_fd, SHUT_WR);
@@ -357,7 +364,12 @@ static void *run_thread(void *argument)
 		atomic_store(&flow->ended, true);
 		session_wake(session);
 	} else {
-		session_fail(session, flow->channel->index, &err);
+		/* Stopped: by somebody who says why. */
+		if (err.category != ERROR_CANCELLED)
+			session_fail(session,
+				     flow->channel->index |
+					     (flow->violates ? VIOLATION_REFUSED : 0U),
+				     &err);
 		drain(flow);
 	}
 	return NULL;

@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "programs/mover/relay.h"
 
-enum { DROPS_LOGGED_MAX = 16, WARNINGS_LOGGED_MAX = 16 };
+enum { DROPS_LOGGED_MAX = 16 };
 
 static void init_channel(Session *session, unsigned int index)
 {
@@ -91,14 +91,20 @@ void session_clear(Session *session)
  * First the flag, then TCP, then QEMU's sockets: a thread that sees the end of QEMU's stream
  * because of this must find the flag set, else it would tell the peer that a cut stream is whole.
  */
-static void stop_network_locked(Session *session)
+static void stop_threads_locked(Session *session)
 {
 	atomic_store(&session->stopping, true);
+	pace_stop(&session->pace);
+	pthread_cond_broadcast(&session->changed);
+}
+
+static void stop_network_locked(Session *session)
+{
+	stop_threads_locked(session);
+	session->network_stopped = true;
 	for (size_t i = 0; i < LIMIT_CHANNELS; i++)
 		if (session->channels[i].network_fd >= 0)
 			(void)shutdown(session->channels[i].network_fd, SHUT_RDWR);
-	pace_stop(&session->pace);
-	pthread_cond_broadcast(&session->changed);
 }
 
 static void stop_local_locked(Session *session)
@@ -113,22 +119,24 @@ static void stop_local_locked(Session *session)
 void session_stop(Session *session)
 {
 	pthread_mutex_lock(&session->lock);
-	if (!atomic_load(&session->stopping))
+	if (!session->network_stopped)
 		stop_network_locked(session);
 	if (!session->local_stopped)
 		stop_local_locked(session);
 	pthread_mutex_unlock(&session->lock);
 }
 
-void session_fail(Session *session, unsigned int channel, const Error *cause)
+void session_fail(Session *session, uint64_t subject, const Error *cause)
 {
+	const Channel *channel = &session->channels[subject & VIOLATION_CHANNEL];
+
 	pthread_mutex_lock(&session->lock);
 	if (!atomic_load(&session->stopping)) {
 		session->failed = true;
-		session->failed_channel = channel;
+		session->failed_subject = subject;
 		session->failure = *cause;
-		error_prefix(&session->failure, "channel %s", session->channels[channel].name);
-		stop_network_locked(session);
+		error_prefix(&session->failure, "channel %s", channel->name);
+		stop_threads_locked(session);
 	}
 	pthread_mutex_unlock(&session->lock);
 	session_wake(session);
@@ -144,14 +152,36 @@ void session_wake(const Session *session)
 	(void)put;
 }
 
-/* From the thread of a channel: the rule that was broken is for the log of the host; how many there
- * were goes with the counters. */
+/* The channel whose incoming thread this is. Each was started before any came this far. */
+static const Channel *channel_of_thread(const Session *session)
+{
+	for (size_t i = 0; i < session->channels_count; i++)
+		if (session->channels[i].in.has_thread &&
+		    pthread_equal(session->channels[i].in.thread, pthread_self()))
+			return &session->channels[i];
+	return NULL;
+}
+
+/* From the thread of a channel: for the log of the host, and for the engine. That a stream ends too
+ * soon is for the log alone; how many there were goes with the counters. */
 static void on_guard_warning(void *context, const char *text)
 {
 	Session *session = context;
+	const Channel *channel = channel_of_thread(session);
+	SessionWarning *warning;
 
-	if (atomic_fetch_add(&session->warnings_logged, 1) < WARNINGS_LOGGED_MAX)
-		log_warning(session->log, "guard (only warns): %s", text);
+	/* At most one of each channel: guard.h. */
+	log_warning(session->log, "guard (only warns): %s", text);
+	if (!channel || atomic_load(&channel->in.ending))
+		return;
+	pthread_mutex_lock(&session->lock);
+	if (session->warnings_count < VIOLATIONS_MAX) {
+		warning = &session->warnings[session->warnings_count++];
+		warning->channel = channel->index;
+		snprintf(warning->text, sizeof(warning->text), "%s", text);
+	}
+	pthread_mutex_unlock(&session->lock);
+	session_wake(session);
 }
 
 /* What the engine made of its own QEMU: sealed memory, so that nobody changes it while it is read.
@@ -469,25 +499,50 @@ static bool report_flow(Session *session, Flow *flow, Error *err)
 			&ended, NULL, 0, err);
 }
 
+static bool report_warnings(Session *session, Error *err)
+{
+	size_t count;
+
+	pthread_mutex_lock(&session->lock);
+	count = session->warnings_count;
+	pthread_mutex_unlock(&session->lock);
+	for (; session->warnings_told < count; session->warnings_told++) {
+		const SessionWarning *warning = &session->warnings[session->warnings_told];
+		Error violation = ERROR_INIT;
+
+		error_set(&violation, ERROR_PEER, "%s", warning->text);
+		if (!role_send_failure(session->link, warning->channel | VIOLATION_WARNED,
+				       &violation, err))
+			return false;
+	}
+	return true;
+}
+
 static bool report_failure(Session *session, Error *err)
 {
 	Error failure;
-	unsigned int channel;
+	uint64_t subject;
 	bool failed;
 
 	pthread_mutex_lock(&session->lock);
 	failed = session->failed;
 	failure = session->failure;
-	channel = session->failed_channel;
+	subject = session->failed_subject;
 	pthread_mutex_unlock(&session->lock);
 	if (!failed || session->failure_sent)
 		return true;
 	session->failure_sent = true;
-	if (!role_send_failure(session->link, channel, &failure, err))
+	if (!role_send_failure(session->link, subject, &failure, err))
 		return false;
 	/* At the source QEMU is not left alone before the engine has cancelled it: relay.c, drain. */
-	if (session->side == MOVER_DESTINATION)
+	if (session->side == MOVER_DESTINATION) {
 		session_stop(session);
+		return true;
+	}
+	pthread_mutex_lock(&session->lock);
+	if (!session->network_stopped)
+		stop_network_locked(session);
+	pthread_mutex_unlock(&session->lock);
 	return true;
 }
 
@@ -513,5 +568,7 @@ bool session_report(Session *session, Error *err)
 		if (!report_flow(session, &session->channels[i].out, err) ||
 		    !report_flow(session, &session->channels[i].in, err))
 			return false;
-	return report_failure(session, err) && report_done(session, err);
+	/* Behind the ends: what was warned of before one of them is told before "done". */
+	return report_warnings(session, err) && report_failure(session, err) &&
+	       report_done(session, err);
 }

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "base/log.h"
+#include "migration/violation.h"
 #include "programs/mover/filter.h"
 #include "programs/mover/mover.h"
 #include "programs/mover/pace.h"
@@ -37,7 +38,8 @@ typedef struct Flow {
 	pthread_t thread;
 	uint8_t *buffer;    /* RECORD_BUFFER_SIZE bytes; inbound: FILTER_REST_MAX more before it */
 	size_t rest;	    /* inbound: bytes before the buffer that the filter has not taken */
-	atomic_bool ending; /* outbound: QEMU's end was seen, ours is being sent */
+	atomic_bool ending; /* outbound: QEMU's end was seen, ours is being sent; inbound: the peer's */
+	bool violates;	    /* inbound, its thread: the filter refused what came */
 	atomic_bool ended;  /* end record sent, or received and passed on */
 	bool reported;	    /* main thread: MOVER_ENDED was sent */
 	FlowCounters counters;
@@ -57,6 +59,11 @@ typedef struct Channel {
 	uint64_t proof_in_bytes, proof_out_bytes; /* on the wire before the first data */
 } Channel;
 
+typedef struct SessionWarning {
+	unsigned int channel;
+	char text[ERROR_TEXT_SIZE];
+} SessionWarning;
+
 struct Session {
 	const MoverConfig *config;
 	const Log *log;
@@ -74,16 +81,19 @@ struct Session {
 	ProofContext proof_context;
 	Filter filter;
 	MoverGuard guard;
-	atomic_uint warnings_logged;
+	/* The filter's warnings, each until the main thread has told it; under the lock. */
+	SessionWarning warnings[VIOLATIONS_MAX];
+	size_t warnings_count, warnings_told;
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* a channel got a descriptor, or the session stops */
 	atomic_bool stopping;	/* set before any socket is shut down */
-	bool local_stopped;	/* QEMU's sockets are */
+	bool network_stopped;	/* the TCP sockets were shut down */
+	bool local_stopped;	/* QEMU's sockets were */
 	bool failed;		/* failure is set */
 	bool failure_sent;
 	bool done_sent;
-	unsigned int failed_channel;
+	uint64_t failed_subject; /* the channel, and migration/violation.h */
 	Error failure;
 
 	int wake_fd; /* eventfd: a thread has something for the main thread */
@@ -102,10 +112,11 @@ void session_clear(Session *session);
 
 /* Ends everything at once, without end records: QEMU and the peer see broken streams. */
 void session_stop(Session *session);
-/* The network's side ends, with a cause; the first one counts. May be called by any thread. At the
- * destination QEMU's sockets end when the main thread has told the engine, which else would hear QEMU
- * complain first; at the source when the engine has cancelled QEMU and aborts us. */
-void session_fail(Session *session, unsigned int channel, const Error *cause);
+/* All threads end their work, with a cause; the first one counts. `subject` is the channel, with what
+ * migration/violation.h has beside it. May be called by any thread. The sockets end when the main
+ * thread has told the engine, which else might hear the peer or QEMU complain first; QEMU's at the
+ * source when the engine has cancelled QEMU and aborts us. */
+void session_fail(Session *session, uint64_t subject, const Error *cause);
 /* Wakes the main thread. */
 void session_wake(const Session *session);
 
