@@ -15,8 +15,11 @@ enum { REACHED_PURPOSE /* one for each */, REACHED_NAME = ANCHOR_PURPOSE_COUNT, 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	static const char *const names[] = {
-		[ANCHOR_TLS_SERVER] = "TLS server", [ANCHOR_TLS_CLIENT] = "TLS client",
-		[ANCHOR_SIGN] = "signing",	    [REACHED_NAME] = "anchor_certificate_id",
+		[ANCHOR_TLS_SERVER] = "TLS server",
+		[ANCHOR_TLS_CLIENT] = "TLS client",
+		[ANCHOR_SIGN] = "signing",
+		[ANCHOR_AGREE] = "key agreement",
+		[REACHED_NAME] = "anchor_certificate_id",
 		[REACHED_REFUSAL] = "its refusal",
 	};
 

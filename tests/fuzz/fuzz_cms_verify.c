@@ -10,11 +10,12 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/fuzz_anchors.h"
 
-enum { REACHED_GOOD, REACHED_AUTH, REACHED_LIMIT };
+enum { REACHED_GOOD, REACHED_PACKAGE, REACHED_AUTH, REACHED_LIMIT };
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-	static const char *const names[] = { "cms_verify", "its refusal", "its bound" };
+	static const char *const names[] = { "cms_verify", "cms_verify_package", "its refusal",
+					     "its bound" };
 
 	(void)argc;
 	(void)argv;
@@ -22,14 +23,27 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	return 0;
 }
 
+/* A package is for the permit of zeros, and by a key manager. */
+static bool verify(const AnchorStore *store, CmsContentType type, const uint8_t *der, size_t size,
+		   SpiffeId *signer, Buffer *content, Error *err)
+{
+	static const uint8_t permit[CMS_PERMIT_BYTES];
+
+	if (type == CMS_CONTENT_KEY_PACKAGE)
+		return cms_verify_package(store, FUZZ_NOW_S, der, size, permit, signer, content,
+					  err);
+	return cms_verify(store, FUZZ_NOW_S, der, size, type, SPIFFE_HOST, signer, content, err);
+}
+
 static void judge(const AnchorStore *store, CmsContentType type, const uint8_t *der, size_t size)
 {
 	const CmsContentType other = (CmsContentType)((type + 1) % CMS_CONTENT_TYPE_COUNT);
-	AUTO_BUFFER Buffer content = BUFFER_INIT(LIMIT_STATEMENT_JSON);
+	const bool package = type == CMS_CONTENT_KEY_PACKAGE;
+	AUTO_BUFFER Buffer content = BUFFER_INIT(LIMIT_ENVELOPE);
 	SpiffeId signer;
 	Error err = ERROR_INIT;
 
-	if (!cms_verify(store, FUZZ_NOW_S, der, size, type, SPIFFE_HOST, &signer, &content, &err)) {
+	if (!verify(store, type, der, size, &signer, &content, &err)) {
 		if (!err.text[0] || content.used)
 			fuzz_fail("a refusal without a reason, or with content");
 		if (err.category == ERROR_INTERNAL)
@@ -37,10 +51,11 @@ static void judge(const AnchorStore *store, CmsContentType type, const uint8_t *
 		fuzz_reached(err.category == ERROR_LIMIT ? REACHED_LIMIT : REACHED_AUTH);
 		return;
 	}
-	fuzz_reached(REACHED_GOOD);
-	if (signer.role != SPIFFE_HOST || strcmp(signer.domain, FUZZ_DOMAIN) || !content.used)
+	fuzz_reached(package ? REACHED_PACKAGE : REACHED_GOOD);
+	if (signer.role != (package ? SPIFFE_KEYD : SPIFFE_HOST) ||
+	    strcmp(signer.domain, FUZZ_DOMAIN) || !content.used)
 		fuzz_fail("a statement of nobody, or of nothing");
-	if (cms_verify(store, FUZZ_NOW_S, der, size, other, SPIFFE_HOST, &signer, &content, &err))
+	if (verify(store, other, der, size, &signer, &content, &err))
 		fuzz_fail("one statement of two kinds");
 }
 

@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * qemustream/multifd.c: a byte of options, then a channel. It is decoded twice, with all there is
- * in the window and with windows that grow byte by byte, which must not differ.
- */
-#include <string.h>
-
+/* qemustream/multifd.c: pieces (stream.h), a byte of options, then a channel. */
 #include "qemustream/multifd.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/stream.h"
 
 enum {
 	REACHED_INITIAL,
@@ -16,12 +11,6 @@ enum {
 	REACHED_DEVICE_STATE,
 	DEVICE_MAX = 64,
 };
-
-/* What was decoded, without how windows cut the payloads. */
-typedef struct Summary {
-	uint64_t used, units, pages, payload_bytes, hash;
-	bool refused, may_end;
-} Summary;
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
@@ -44,7 +33,7 @@ static MultifdOptions options_of(uint8_t choice)
 }
 
 static void judge_packet(const MultifdOptions *options, const MultifdPacket *packet,
-			 Summary *summary)
+			 FuzzSummary *summary)
 {
 	uint32_t most = MULTIFD_PACKET_BYTES / options->page_size;
 
@@ -59,18 +48,20 @@ static void judge_packet(const MultifdOptions *options, const MultifdPacket *pac
 	for (uint32_t i = 0; i < packet->normal_pages + packet->zero_pages; i++) {
 		if (multifd_packet_offset(packet, i) % options->page_size)
 			fuzz_fail("an offset that is not aligned");
-		summary->hash = summary->hash * 31 + multifd_packet_offset(packet, i);
+		fuzz_digest(summary, multifd_packet_offset(packet, i));
 	}
-	summary->pages += packet->normal_pages + packet->zero_pages;
+	fuzz_digest_bytes(summary, packet->block.bytes, packet->block.size);
+	fuzz_digest(summary, packet->packet_num);
+	fuzz_digest(summary, packet->sync);
 }
 
 static void judge_unit(const MultifdOptions *options, const MultifdUnit *unit,
-		       const uint8_t *window, Summary *summary)
+		       const uint8_t *window, FuzzSummary *summary)
 {
 	switch (unit->kind) {
 	case MULTIFD_UNIT_INITIAL:
 		fuzz_reached(REACHED_INITIAL);
-		summary->hash = unit->initial.id;
+		fuzz_digest(summary, unit->initial.id);
 		break;
 	case MULTIFD_UNIT_PACKET:
 		fuzz_reached(REACHED_PACKET);
@@ -82,8 +73,8 @@ static void judge_unit(const MultifdOptions *options, const MultifdUnit *unit,
 								: REACHED_COMPRESSED);
 		if (unit->payload.bytes != window)
 			fuzz_fail("a payload that is not at the front");
-		summary->payload_bytes += unit->size_bytes;
-		return;
+		fuzz_digest_bytes(summary, window, unit->size_bytes);
+		break;
 	case MULTIFD_UNIT_DEVICE_STATE:
 		fuzz_reached(REACHED_DEVICE_STATE);
 		if (!unit->device_state.payload_bytes ||
@@ -91,58 +82,46 @@ static void judge_unit(const MultifdOptions *options, const MultifdUnit *unit,
 			fuzz_fail("a device's state past its bound");
 		break;
 	}
-	summary->units++;
 }
 
-/* `step` 0 shows all at once. */
-static Summary decode(const MultifdOptions *options, const uint8_t *data, size_t size, size_t step)
+static UnitResult next(void *context, const uint8_t *window, size_t size, size_t *ret_used,
+		       FuzzSummary *summary, Error *err)
 {
-	size_t window = step ? 0 : size;
-	Summary summary = { 0 };
+	MultifdStream *stream = context;
+	MultifdUnit unit;
+	UnitResult result = multifd_stream_next(stream, window, size, &unit, err);
+
+	if (result != UNIT_WHOLE)
+		return result;
+	*ret_used = unit.size_bytes;
+	if (unit.size_bytes <= size)
+		judge_unit(&stream->options, &unit, window, summary);
+	return result;
+}
+
+static FuzzSummary decode(const MultifdOptions *options, FuzzPieces pieces, const uint8_t *data,
+			  size_t size)
+{
 	MultifdStream stream;
+	FuzzSummary summary;
 
 	multifd_stream_init(&stream, options);
-	while (true) {
-		MultifdUnit unit;
-		Error err = ERROR_INIT;
-		UnitResult result =
-			multifd_stream_next(&stream, data + summary.used, window, &unit, &err);
-
-		summary.refused = result == UNIT_BAD;
-		if (summary.refused && (err.category != ERROR_PEER || !err.text[0]))
-			fuzz_fail("a refusal without a reason");
-		if (summary.refused)
-			break;
-		if (result == UNIT_WHOLE) {
-			if (!unit.size_bytes || unit.size_bytes > window)
-				fuzz_fail("a unit that is not in its window");
-			judge_unit(options, &unit, data + summary.used, &summary);
-			summary.used += unit.size_bytes;
-			window -= unit.size_bytes;
-			continue;
-		}
-		if (summary.used + window == size)
-			break;
-		window = window + step < size - summary.used ? window + step : size - summary.used;
-	}
+	summary = fuzz_decode(next, &stream, pieces, data, size, MULTIFD_WINDOW);
 	summary.may_end = multifd_stream_may_end(&stream);
 	return summary;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	FuzzPieces pieces = fuzz_pieces_take(&data, &size);
+	FuzzSummary whole, cut;
 	MultifdOptions options;
-	Summary whole, pieces;
 
 	if (!size)
 		return 0;
 	options = options_of(data[0]);
-	whole = decode(&options, data + 1, size - 1, 0);
-	pieces = decode(&options, data + 1, size - 1, 1);
-	if (whole.used != pieces.used || whole.units != pieces.units ||
-	    whole.pages != pieces.pages || whole.payload_bytes != pieces.payload_bytes ||
-	    whole.hash != pieces.hash || whole.refused != pieces.refused ||
-	    whole.may_end != pieces.may_end)
-		fuzz_fail("decoded to something else in pieces");
+	whole = decode(&options, (FuzzPieces){ .whole = true }, data + 1, size - 1);
+	cut = decode(&options, pieces, data + 1, size - 1);
+	fuzz_same(&whole, &cut);
 	return 0;
 }

@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * qemustream/main.c and what it stands on. Byte 0 says what was agreed; the rest is a main channel,
- * in which a device's payload has as many bytes as the low byte of its instance. The stream is
- * decoded twice, in large windows and in windows that grow byte by byte (past its begin by larger
- * steps): both must end at the same byte with the same verdict, having seen the same.
+ * qemustream/main.c and what it stands on: pieces (stream.h), a byte that says what was agreed,
+ * then a main channel, in which a device's payload has as many bytes as the low byte of its
+ * instance.
  */
 #include <string.h>
 
 #include "qemustream/main.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/stream.h"
 
 enum {
 	PAGE = 4096,
-	SMALL_STEPS_END = 512,
-	LARGE_STEP = 61,
 	AGREED_MULTIFD = 0x01,
 	AGREED_XBZRLE = 0x02,
 	AGREED_POSTCOPY = 0x04,
@@ -161,9 +158,10 @@ static void judge(Run *run, const MainUnit *unit, const uint8_t *front)
 }
 
 /* From *at on until nothing more can be had. */
-static UnitResult run_on(Run *run, const uint8_t *bytes, size_t size, size_t growth, size_t *at)
+static UnitResult run_on(Run *run, const uint8_t *bytes, size_t size, FuzzPieces *pieces,
+			 size_t *at)
 {
-	size_t window = 0;
+	size_t window = 0, more;
 	UnitResult result;
 	MainUnit unit;
 	Error err = ERROR_INIT;
@@ -190,17 +188,15 @@ static UnitResult run_on(Run *run, const uint8_t *bytes, size_t size, size_t gro
 		if (window == size - *at)
 			return UNIT_MORE;
 		must(window < UNIT_WINDOW, "a unit longer than any");
-		/* Byte by byte would take too long all through. */
-		window += *at + window < SMALL_STEPS_END ? growth : LARGE_STEP;
-		if (window > UNIT_WINDOW)
-			window = UNIT_WINDOW;
+		more = fuzz_pieces_next(pieces, *at + window);
+		window = more < UNIT_WINDOW - window ? window + more : UNIT_WINDOW;
 	}
 	return UNIT_MORE;
 }
 
 /* Returns at which byte it ended. */
 static size_t run_all(Run *run, const MainStreamOptions *options, uint8_t agreed,
-		      const uint8_t *bytes, size_t size, size_t growth)
+		      const uint8_t *bytes, size_t size, FuzzPieces pieces)
 {
 	Error err = ERROR_INIT;
 	UnitResult result;
@@ -209,17 +205,17 @@ static size_t run_all(Run *run, const MainStreamOptions *options, uint8_t agreed
 	run->stream = main_stream_new(options, &err);
 	must(run->stream, "no stream");
 	run->hold = agreed & AGREED_HOLD;
-	result = run_on(run, bytes, size, growth, &at);
+	result = run_on(run, bytes, size, &pieces, &at);
 	if (result == UNIT_MORE && run->held) {
 		main_stream_release_tail(run->stream);
 		main_stream_expect_payload(run->stream, run->held_size);
 		at = run->held_at;
-		result = run_on(run, bytes, size, growth, &at);
+		result = run_on(run, bytes, size, &pieces, &at);
 	}
 	if (result == UNIT_MORE && agreed & AGREED_RESUME &&
 	    main_stream_resume(run->stream, &err)) {
 		fuzz_reached(REACHED_RESUMED);
-		result = run_on(run, bytes, size, growth, &at);
+		result = run_on(run, bytes, size, &pieces, &at);
 	}
 	if (main_stream_finish(run->stream, size - at, &err)) {
 		must(result == UNIT_MORE && at == size, "a complete stream that is not");
@@ -232,6 +228,7 @@ static size_t run_all(Run *run, const MainStreamOptions *options, uint8_t agreed
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	MainStreamOptions options = { .page_size = PAGE };
+	FuzzPieces pieces = fuzz_pieces_take(&data, &size);
 	Run large = { 0 }, small = { 0 };
 	uint8_t agreed;
 
@@ -244,8 +241,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	options.dirty_bitmaps = agreed & AGREED_BITMAPS;
 	options.ignore_shared = agreed & AGREED_IGNORE_SHARED;
 	options.without_configuration = options.without_footers = agreed & AGREED_OLD;
-	if (run_all(&large, &options, agreed, data + 1, size - 1, UNIT_WINDOW) !=
-	    run_all(&small, &options, agreed, data + 1, size - 1, 1))
+	if (run_all(&large, &options, agreed, data + 1, size - 1, (FuzzPieces){ .whole = true }) !=
+	    run_all(&small, &options, agreed, data + 1, size - 1, pieces))
 		fuzz_fail("windows of another size end at another byte");
 	must(large.digest == small.digest, "windows of another size show other units");
 	return 0;

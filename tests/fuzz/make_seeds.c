@@ -241,6 +241,7 @@ int main(int argc, char **argv)
 	seeds_write_text(argv[1]);
 	seeds_write_channels(argv[1]);
 	seeds_write_main_channel(argv[1]);
+	seeds_write_device(argv[1]);
 	seeds_write_guard(argv[1]);
 	return 0;
 }

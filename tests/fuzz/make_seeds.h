@@ -22,6 +22,8 @@ void seeds_write_text(const char *root);
 void seeds_write_channels(const char *root);
 /* make_seeds_main.c: QEMU's main and preempt channels. */
 void seeds_write_main_channel(const char *root);
+/* make_seeds_device.c: device state. */
+void seeds_write_device(const char *root);
 /* make_seeds_guard.c: the guard's channels. */
 void seeds_write_guard(const char *root);
 

@@ -15,6 +15,16 @@ static Buffer begin(uint8_t first)
 	return seed;
 }
 
+/* No pieces (stream.h), and this choice. */
+static Buffer begin_channel(uint8_t choice)
+{
+	Buffer seed = begin(0);
+	Error err = ERROR_INIT;
+
+	seeds_must(buffer_put_u8(&seed, choice, &err), &err);
+	return seed;
+}
+
 /* The packet at the end, made one for pages of 64 KiB: its header is a quarter as long. */
 static void widen(Buffer *seed)
 {
@@ -30,10 +40,10 @@ static void widen(Buffer *seed)
 
 static void write_multifd(const char *root)
 {
-	AUTO_BUFFER Buffer plain = begin(MULTIFD_COMPRESSION_NONE);
-	AUTO_BUFFER Buffer wide = begin(WIDE_PAGE | 1); /* 0x81 % 3 is none */
-	AUTO_BUFFER Buffer zlib = begin(WIDE_PAGE | 2); /* and 0x82 % 3 is zlib */
-	AUTO_BUFFER Buffer device = begin(DEVICE | 2);	/* 0x42 % 3 is none */
+	AUTO_BUFFER Buffer plain = begin_channel(MULTIFD_COMPRESSION_NONE);
+	AUTO_BUFFER Buffer wide = begin_channel(WIDE_PAGE | 1); /* 0x81 % 3 is none */
+	AUTO_BUFFER Buffer zlib = begin_channel(WIDE_PAGE | 2); /* and 0x82 % 3 is zlib */
+	AUTO_BUFFER Buffer device = begin_channel(DEVICE | 2);	/* 0x42 % 3 is none */
 	SamplePacket packet = { .block = "pc.ram", .zero_pages = 3 };
 	Error err = ERROR_INIT;
 
@@ -91,10 +101,11 @@ static void write_decompress(const char *root, MultifdCompression method, const 
 
 static void write_return_path(const char *root)
 {
-	static const char precopy[] = "\0\7\0\0\0\2\0\4\0\0\0\1\0\1\0\4\0\0\0";
-	static const char postcopy[] = "\0\3\0\23" REQUEST "\6pc.ram"
+	/* No pieces, then messages. */
+	static const char precopy[] = "\0\0\7\0\0\0\2\0\4\0\0\0\1\0\1\0\4\0\0\0";
+	static const char postcopy[] = "\0\0\3\0\23" REQUEST "\6pc.ram"
 				       "\0\4\0\14" REQUEST;
-	static const char recovery[] = "\0\5\0\7\6pc.ram\0\0\0\0\0\0\0\10"
+	static const char recovery[] = "\0\0\5\0\7\6pc.ram\0\0\0\0\0\0\0\10"
 				       "01234567\x01\x23\x45\x67\x89\xab\xcd\xef\0\6\0\4\0\0\0\1";
 
 	seeds_write(root, "return_path", "precopy", precopy, sizeof(precopy));

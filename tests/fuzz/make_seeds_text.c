@@ -8,8 +8,9 @@ typedef struct TextSeed {
 	const char *target, *name, *text;
 } TextSeed;
 
+/* The blank stands for no pieces (stream.h). */
 #define GREETING                                                                                    \
-	"{\"QMP\":{\"version\":{\"qemu\":{\"micro\":2,\"minor\":0,\"major\":10},\"package\":\"\"}," \
+	" {\"QMP\":{\"version\":{\"qemu\":{\"micro\":2,\"minor\":0,\"major\":10},\"package\":\"\"}," \
 	"\"capabilities\":[\"oob\"]}}\r\n"
 #define DONE(id) "{\"return\":{},\"id\":" id "}\r\n"
 
