@@ -23,12 +23,14 @@ typedef struct AnchorStore AnchorStore;
 /*
  * What a certificate is to be used for. The sets are disjoint: a TLS certificate needs the extended
  * key usage of its side, a signing certificate must have neither a TLS usage nor
- * anyExtendedKeyUsage, so that a stolen TLS key signs no statement.
+ * anyExtendedKeyUsage, so that a stolen TLS key signs no statement. One for key agreement has the
+ * key usage keyAgreement and no other, no extended key usage at all, and an EC P-384 key.
  */
 typedef enum AnchorPurpose {
 	ANCHOR_TLS_SERVER, /* the peer is the server */
 	ANCHOR_TLS_CLIENT, /* the peer is the client */
 	ANCHOR_SIGN,
+	ANCHOR_AGREE, /* content is sealed for it: crypto/cms_envelope.h */
 	ANCHOR_PURPOSE_COUNT,
 } AnchorPurpose;
 
@@ -83,8 +85,8 @@ int64_t anchor_store_crl_next_update(const AnchorStore *store, const char *domai
  * (with `untrusted`, which may be NULL, as candidates for intermediates), be valid, not revoked by
  * a fresh CRL of each CA in the chain (no or stale CRL refuses), of strict form (X509_STRICT), with
  * keys of at least 128 bits of strength (EC P-256, P-384, RSA from 3072 bits), key usage
- * digitalSignature, and fit the purpose. ERROR_AUTH with one clear reason. The caller compares
- * *ret_id with the name that it expects.
+ * digitalSignature (but for ANCHOR_AGREE), and fit the purpose. ERROR_AUTH with one clear reason.
+ * The caller compares *ret_id with the name that it expects.
  *
  * For TLS: from the callback of SSL_CTX_set_cert_verify_callback(3), with
  * X509_STORE_CTX_get0_cert(ctx) and X509_STORE_CTX_get0_untrusted(ctx).

@@ -39,23 +39,32 @@ bool anchor_certificate_id(const X509 *certificate, SpiffeId *ret_id, Error *err
 			    err);
 }
 
-static bool check_key(X509 *leaf, const char *id, Error *err)
+static bool check_key(X509 *leaf, AnchorPurpose purpose, const char *id, Error *err)
 {
 	EVP_PKEY *key = X509_get0_pubkey(leaf);
+	bool agree = purpose == ANCHOR_AGREE;
 	char group[32] = "";
 	size_t length = 0;
 
 	if (key && EVP_PKEY_is_a(key, "EC") &&
 	    EVP_PKEY_get_group_name(key, group, sizeof(group), &length) == 1 &&
-	    (!strcmp(group, "prime256v1") || !strcmp(group, "secp384r1")))
+	    ((!agree && !strcmp(group, "prime256v1")) || !strcmp(group, "secp384r1")))
 		return true;
-	if (key && EVP_PKEY_is_a(key, "RSA") && EVP_PKEY_get_bits(key) >= 3072)
+	if (!agree && key && EVP_PKEY_is_a(key, "RSA") && EVP_PKEY_get_bits(key) >= 3072)
 		return true;
 	ERR_clear_error();
-	return error_set(err, ERROR_AUTH,
-			 "key of %s is %s%s of %d bits, not EC P-256, P-384 or RSA >= 3072", id,
+	return error_set(err, ERROR_AUTH, "key of %s is %s%s of %d bits, not %s", id,
 			 key ? EVP_PKEY_get0_type_name(key) : "unknown", group,
-			 key ? EVP_PKEY_get_bits(key) : 0);
+			 key ? EVP_PKEY_get_bits(key) : 0,
+			 agree ? "EC P-384" : "EC P-256, P-384 or RSA >= 3072");
+}
+
+/* Nothing but key agreement: a key that signs or speaks TLS is in other hands. */
+static bool check_agree_usage(uint32_t flags, uint32_t usage, const char *id, Error *err)
+{
+	if (usage == KU_KEY_AGREEMENT && !(flags & EXFLAG_XKUSAGE))
+		return true;
+	return error_set(err, ERROR_AUTH, "certificate of %s is not for key agreement alone", id);
 }
 
 static bool check_usage(X509 *leaf, AnchorPurpose purpose, const char *id, Error *err)
@@ -64,6 +73,7 @@ static bool check_usage(X509 *leaf, AnchorPurpose purpose, const char *id, Error
 		[ANCHOR_TLS_SERVER] = XKU_SSL_SERVER,
 		[ANCHOR_TLS_CLIENT] = XKU_SSL_CLIENT,
 		[ANCHOR_SIGN] = 0,
+		[ANCHOR_AGREE] = 0,
 	};
 	uint32_t flags = X509_get_extension_flags(leaf);
 	uint32_t usage = flags & EXFLAG_KUSAGE ? X509_get_key_usage(leaf) : 0;
@@ -72,6 +82,8 @@ static bool check_usage(X509 *leaf, AnchorPurpose purpose, const char *id, Error
 	static_assert(ARRAY_SIZE(wanted) == ANCHOR_PURPOSE_COUNT, "one row for each purpose");
 	if (X509_check_ca(leaf))
 		return error_set(err, ERROR_AUTH, "certificate of %s is one of a CA", id);
+	if (purpose == ANCHOR_AGREE)
+		return check_agree_usage(flags, usage, id, err);
 	if (!(usage & KU_DIGITAL_SIGNATURE))
 		return error_set(err, ERROR_AUTH,
 				 "certificate of %s has not the key usage digitalSignature", id);
@@ -234,7 +246,7 @@ bool anchor_verify_certificate(const AnchorStore *store, X509 *leaf, STACK_OF(X5
 	if (!domain)
 		return error_set(err, ERROR_AUTH, "no root of the domain of %s is trusted here",
 				 id.text);
-	if (!check_key(leaf, id.text, err) || !check_usage(leaf, purpose, id.text, err) ||
+	if (!check_key(leaf, purpose, id.text, err) || !check_usage(leaf, purpose, id.text, err) ||
 	    !verify_chain(store, domain, leaf, untrusted, now_s, purpose, id.text, err))
 		return false;
 	*ret_id = id;

@@ -33,6 +33,9 @@ typedef enum CmsContentType {
 	CMS_CONTENT_ACTIVATED,
 	CMS_CONTENT_DESTROYED,
 	CMS_CONTENT_GRANT,
+	CMS_CONTENT_KEY_PACKAGE, /* not JSON: the DER of an envelope (crypto/cms_envelope.h) */
+	CMS_CONTENT_KEY_OFFER,	 /* of a key manager: where to seal, and for which migration */
+	CMS_CONTENT_KEY_RECEIPT, /* of a key manager: what it did with a key */
 	CMS_CONTENT_TYPE_COUNT,
 } CmsContentType;
 
@@ -41,7 +44,16 @@ const char *cms_content_type_oid(CmsContentType type);
 /* "offer", "accept", ... */
 const char *cms_content_type_word(CmsContentType type);
 
-enum { CMS_CERTIFICATES_MAX = 4 }; /* in one statement: the signer's and its intermediates */
+/* The object identifier of the signed attribute `permit`: an OCTET STRING, the SHA-384 of the
+ * statements that permit a key package. Every package has it, nothing else does. */
+extern const char cms_permit_oid[];
+
+enum {
+	CMS_CERTIFICATES_MAX = 4, /* in one message: the signer's and its intermediates */
+	CMS_PERMIT_BYTES = 48,
+	LIMIT_ENVELOPE = 24576, /* DER bytes */
+	LIMIT_PACKAGE = 32768,	/* DER bytes of a signed envelope */
+};
 
 /* A signing key with its certificate chain. */
 typedef struct CmsSigner CmsSigner;
@@ -64,7 +76,7 @@ const SpiffeId *cms_signer_id(const CmsSigner *signer);
 int64_t cms_signer_not_after_s(const CmsSigner *signer);
 
 /* Signs 1..LIMIT_STATEMENT_JSON bytes and appends the DER to buffer. ERROR_LIMIT if the result is
- * longer than LIMIT_STATEMENT or the buffer's bound, ERROR_INTERNAL. */
+ * longer than LIMIT_STATEMENT or the buffer's bound, ERROR_INTERNAL. Any type but a key package. */
 MUST_CHECK bool cms_sign(const CmsSigner *signer, CmsContentType type, const void *json,
 			 size_t size, Buffer *buffer, Error *err);
 
@@ -82,5 +94,18 @@ MUST_CHECK bool cms_sign(const CmsSigner *signer, CmsContentType type, const voi
 MUST_CHECK bool cms_verify(const AnchorStore *store, int64_t now_s, const void *der, size_t size,
 			   CmsContentType expected, SpiffeRole expected_role, SpiffeId *ret_signer,
 			   Buffer *buffer, Error *err);
+
+/*
+ * The same for CMS_CONTENT_KEY_PACKAGE: content of 1..LIMIT_ENVELOPE bytes, DER
+ * of 1..LIMIT_PACKAGE, and once the signed attribute `permit`. The signer's key is EC P-384
+ * (ERROR_CONFIG when signing). A package is verified against the one permit that is expected, so
+ * that none is opened before it was compared, and only a key manager (SPIFFE_KEYD) may have signed
+ * it; which one, the caller compares.
+ */
+MUST_CHECK bool cms_sign_package(const CmsSigner *signer, const uint8_t permit[CMS_PERMIT_BYTES],
+				 const void *envelope, size_t size, Buffer *buffer, Error *err);
+MUST_CHECK bool cms_verify_package(const AnchorStore *store, int64_t now_s, const void *der,
+				   size_t size, const uint8_t permit[CMS_PERMIT_BYTES],
+				   SpiffeId *ret_signer, Buffer *buffer, Error *err);
 
 #endif

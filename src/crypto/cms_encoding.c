@@ -24,8 +24,7 @@ enum {
 	VERSION_SIGNER_INFO = 1, /* since the signer is named by issuer and serial */
 };
 
-/* The next element, whose tag must be `tag`; its contents. Definite lengths below 2^24. */
-static bool take(Reader *reader, uint8_t tag, Reader *ret_contents)
+bool cms_take(Reader *reader, uint8_t tag, Reader *ret_contents)
 {
 	uint8_t found, first, octet;
 	size_t length;
@@ -43,6 +42,8 @@ static bool take(Reader *reader, uint8_t tag, Reader *ret_contents)
 				return false;
 			length = length << 8 | octet;
 		}
+		if (length < 0x80 || (first > 0x81 && length >> (8 * (first - 0x81)) == 0))
+			return false;
 	}
 	if (!reader_skip(reader, length, &bytes))
 		return false;
@@ -55,7 +56,7 @@ static bool take_version(Reader *reader, uint8_t version)
 	Reader contents;
 	uint8_t found;
 
-	return take(reader, TAG_INTEGER, &contents) && reader_get_u8(&contents, &found) &&
+	return cms_take(reader, TAG_INTEGER, &contents) && reader_get_u8(&contents, &found) &&
 	       !contents.left && found == version;
 }
 
@@ -63,22 +64,23 @@ bool cms_check_encoding(const uint8_t *der, size_t size, Error *err)
 {
 	Reader all = reader_of(der, size), info, explicit_tag, data, set, skipped, signer;
 
-	if (!take(&all, TAG_SEQUENCE, &info) || all.left || !take(&info, TAG_OID, &skipped) ||
-	    !take(&info, TAG_CONTEXT_0, &explicit_tag) || info.left ||
-	    !take(&explicit_tag, TAG_SEQUENCE, &data) || explicit_tag.left)
+	if (!cms_take(&all, TAG_SEQUENCE, &info) || all.left ||
+	    !cms_take(&info, TAG_OID, &skipped) || !cms_take(&info, TAG_CONTEXT_0, &explicit_tag) ||
+	    info.left || !cms_take(&explicit_tag, TAG_SEQUENCE, &data) || explicit_tag.left)
 		return error_set(err, ERROR_AUTH, "CMS message has not the form of SignedData");
 	if (!take_version(&data, VERSION_SIGNED_DATA))
 		return error_set(err, ERROR_AUTH, "SignedData is not of version %d",
 				 VERSION_SIGNED_DATA);
-	if (!take(&data, TAG_SET, &set) || !take(&set, TAG_SEQUENCE, &skipped) || set.left)
+	if (!cms_take(&data, TAG_SET, &set) || !cms_take(&set, TAG_SEQUENCE, &skipped) || set.left)
 		return error_set(err, ERROR_AUTH, "SignedData names not exactly one digest");
-	if (!take(&data, TAG_SEQUENCE, &skipped) || !take(&data, TAG_CONTEXT_0, &skipped) ||
-	    !take(&data, TAG_SET, &set) || data.left)
+	if (!cms_take(&data, TAG_SEQUENCE, &skipped) || !cms_take(&data, TAG_CONTEXT_0, &skipped) ||
+	    !cms_take(&data, TAG_SET, &set) || data.left)
 		return error_set(err, ERROR_AUTH,
 				 "SignedData has not content, certificates and signers alone");
-	if (!take(&set, TAG_SEQUENCE, &signer) || set.left)
+	if (!cms_take(&set, TAG_SEQUENCE, &signer) || set.left)
 		return error_set(err, ERROR_AUTH, "SignedData has not exactly one signer");
-	if (!take_version(&signer, VERSION_SIGNER_INFO) || !take(&signer, TAG_SEQUENCE, &skipped))
+	if (!take_version(&signer, VERSION_SIGNER_INFO) ||
+	    !cms_take(&signer, TAG_SEQUENCE, &skipped))
 		return error_set(err, ERROR_AUTH,
 				 "signer is not of version %d, named by issuer and serial",
 				 VERSION_SIGNER_INFO);

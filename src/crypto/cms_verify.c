@@ -7,6 +7,7 @@
  */
 #include "crypto/cms.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include <openssl/err.h>
@@ -43,59 +44,99 @@ static CMS_ContentInfo *decode(const uint8_t *der, size_t size, Error *err)
 	return TAKE_PTR(cms);
 }
 
-static bool check_content(CMS_ContentInfo *cms, const ASN1_OBJECT *type, CmsContentType expected,
-			  Error *err)
+/* What is expected of a message, and the objects that stand for it. */
+typedef struct Expected {
+	const CmsType *type;
+	SpiffeRole role;
+	const uint8_t *permit; /* NULL: it must have none */
+	const ASN1_OBJECT *type_object, *permit_object;
+} Expected;
+
+static bool check_content(CMS_ContentInfo *cms, const Expected *expected, Error *err)
 {
+	const CmsType *type = expected->type;
 	char found[128] = "?";
 	ASN1_OCTET_STRING **content;
 
 	if (OBJ_obj2nid(CMS_get0_type(cms)) != NID_pkcs7_signed)
 		return error_set(err, ERROR_AUTH, "CMS message is not SignedData");
-	if (OBJ_cmp(CMS_get0_eContentType(cms), type)) {
+	if (OBJ_cmp(CMS_get0_eContentType(cms), expected->type_object)) {
 		OBJ_obj2txt(found, sizeof(found), CMS_get0_eContentType(cms), 1);
 		return error_set(err, ERROR_AUTH, "content type is %s, not %s (%s)", found,
-				 cms_content_type_oid(expected), cms_content_type_word(expected));
+				 type->oid, type->word);
 	}
 	content = CMS_get0_content(cms);
 	if (!content || !*content)
 		return error_set(err, ERROR_AUTH, "CMS message has no content inside");
-	if (!ASN1_STRING_length(*content) || ASN1_STRING_length(*content) > LIMIT_STATEMENT_JSON)
-		return error_set(err, ERROR_LIMIT, "statement of %d bytes, not 1..%d",
-				 ASN1_STRING_length(*content), LIMIT_STATEMENT_JSON);
+	if (!ASN1_STRING_length(*content) || ASN1_STRING_length(*content) > type->content_max)
+		return error_set(err, ERROR_LIMIT, "%s of %d bytes, not 1..%d", type->word,
+				 ASN1_STRING_length(*content), type->content_max);
+	return true;
+}
+
+/* Whether it is there; false with an error if it is there more than once. */
+static bool find_attribute(const CMS_SignerInfo *signer, const ASN1_OBJECT *type, const char *name,
+			   bool *ret_found, Error *err)
+{
+	int at = CMS_signed_get_attr_by_OBJ(signer, type, -1);
+
+	*ret_found = at >= 0;
+	if (at >= 0 && (CMS_signed_get_attr_by_OBJ(signer, type, at) >= 0 ||
+			X509_ATTRIBUTE_count(CMS_signed_get_attr(signer, at)) != 1))
+		return error_set(err, ERROR_AUTH, "CMS message has signed attribute %s twice",
+				 name);
 	return true;
 }
 
 /* Known attributes, each once: one that a later reader might heed is no harmless extra. */
-static bool check_attributes(const CMS_SignerInfo *signer, Error *err)
+static bool check_attributes(const CMS_SignerInfo *signer, const Expected *expected, Error *err)
 {
-	static const int known[] = { NID_pkcs9_contentType, NID_pkcs9_messageDigest,
-				     NID_id_smime_aa_signingCertificateV2, NID_pkcs9_signingTime };
-	enum { REQUIRED = 3 };
-	int found = 0;
+	static const int required[] = { NID_pkcs9_contentType, NID_pkcs9_messageDigest,
+					NID_id_smime_aa_signingCertificateV2 };
+	int count = 0;
+	bool found;
 
-	if (CMS_signed_get_attr_count(signer) < REQUIRED)
+	if (CMS_signed_get_attr_count(signer) < (int)ARRAY_SIZE(required))
 		return error_set(err, ERROR_AUTH,
 				 "CMS message has not the signed attributes it needs");
 	if (CMS_unsigned_get_attr_count(signer) > 0)
 		return error_set(err, ERROR_AUTH, "CMS message has unsigned attributes");
-	for (int i = 0; i < (int)ARRAY_SIZE(known); i++) {
-		int at = CMS_signed_get_attr_by_NID(signer, known[i], -1);
+	for (size_t i = 0; i < ARRAY_SIZE(required); i++, count++) {
+		const char *name = OBJ_nid2sn(required[i]);
 
-		if (at < 0 && i < REQUIRED)
+		if (!find_attribute(signer, OBJ_nid2obj(required[i]), name, &found, err))
+			return false;
+		if (!found)
 			return error_set(err, ERROR_AUTH, "CMS message has no signed attribute %s",
-					 OBJ_nid2sn(known[i]));
-		if (at < 0)
-			continue;
-		if (CMS_signed_get_attr_by_NID(signer, known[i], at) >= 0 ||
-		    X509_ATTRIBUTE_count(CMS_signed_get_attr(signer, at)) != 1)
-			return error_set(err, ERROR_AUTH,
-					 "CMS message has signed attribute %s twice",
-					 OBJ_nid2sn(known[i]));
-		found++;
+					 name);
 	}
-	if (found != CMS_signed_get_attr_count(signer))
+	if (!find_attribute(signer, OBJ_nid2obj(NID_pkcs9_signingTime), "signingTime", &found, err))
+		return false;
+	count += found;
+	if (expected->permit &&
+	    !find_attribute(signer, expected->permit_object, "permit", &found, err))
+		return false;
+	if (expected->permit && !found)
+		return error_set(err, ERROR_AUTH, "CMS message has no signed attribute permit");
+	count += expected->permit != NULL;
+	if (count != CMS_signed_get_attr_count(signer))
 		return error_set(err, ERROR_AUTH,
 				 "CMS message has a signed attribute that is not known");
+	return true;
+}
+
+/* Its one value; the digest is no secret. */
+static bool check_permit(const CMS_SignerInfo *signer, const Expected *expected, Error *err)
+{
+	const ASN1_OCTET_STRING *value = CMS_signed_get0_data_by_OBJ(
+		signer, expected->permit_object, -3, V_ASN1_OCTET_STRING);
+
+	if (!value || ASN1_STRING_length(value) != CMS_PERMIT_BYTES)
+		return error_set(err, ERROR_AUTH, "attribute permit is not an OCTET STRING of %d",
+				 CMS_PERMIT_BYTES);
+	if (memcmp(ASN1_STRING_get0_data(value), expected->permit, CMS_PERMIT_BYTES))
+		return error_set(err, ERROR_AUTH, "%s was made for another permit",
+				 expected->type->word);
 	return true;
 }
 
@@ -209,8 +250,7 @@ static CMS_SignerInfo *only_signer(CMS_ContentInfo *cms, Error *err)
 }
 
 static bool check_signer(CMS_ContentInfo *cms, const AnchorStore *store, int64_t now_s,
-			 const ASN1_OBJECT *type, SpiffeRole expected_role, SpiffeId *ret_signer,
-			 Error *err)
+			 const Expected *expected, SpiffeId *ret_signer, Error *err)
 {
 	CMS_SignerInfo *signer = only_signer(cms, err);
 	AUTO_X509_STACK STACK_OF(X509) *certificates = CMS_get1_certs(cms);
@@ -222,18 +262,22 @@ static bool check_signer(CMS_ContentInfo *cms, const AnchorStore *store, int64_t
 		return error_set(err, ERROR_AUTH, "CMS message has %d certificates, not 1..%d",
 				 certificates ? sk_X509_num(certificates) : 0,
 				 CMS_CERTIFICATES_MAX);
-	if (!check_attributes(signer, err) || !check_algorithms(signer, err) ||
-	    !check_signed_type(signer, type, err))
+	if (!check_attributes(signer, expected, err) || !check_algorithms(signer, err) ||
+	    !check_signed_type(signer, expected->type_object, err) ||
+	    (expected->permit && !check_permit(signer, expected, err)))
 		return false;
 	leaf = find_leaf(signer, certificates, err);
 	if (!leaf || !check_signing_certificate(signer, leaf, err) ||
 	    !anchor_verify_certificate(store, leaf, certificates, now_s, ANCHOR_SIGN, ret_signer,
 				       err))
 		return false;
-	if (ret_signer->role != expected_role)
+	if (ret_signer->role != expected->role)
 		return error_set(err, ERROR_AUTH, "%s signed what only a%s %s may sign",
-				 ret_signer->text, expected_role == SPIFFE_AUTHORITY ? "n" : "",
-				 spiffe_role_word(expected_role));
+				 ret_signer->text, expected->role == SPIFFE_AUTHORITY ? "n" : "",
+				 spiffe_role_word(expected->role));
+	if (expected->type->is_package && !cms_is_p384(X509_get0_pubkey(leaf)))
+		return error_set(err, ERROR_AUTH, "signing key of %s is not EC P-384",
+				 ret_signer->text);
 	return true;
 }
 
@@ -246,25 +290,19 @@ static bool check_signature(CMS_ContentInfo *cms, Error *err)
 	return openssl_error(err, ERROR_AUTH, "signature does not verify");
 }
 
-bool cms_verify(const AnchorStore *store, int64_t now_s, const void *der, size_t size,
-		CmsContentType expected, SpiffeRole expected_role, SpiffeId *ret_signer,
-		Buffer *buffer, Error *err)
+static bool verify(const AnchorStore *store, int64_t now_s, const void *der, size_t size,
+		   const Expected *expected, SpiffeId *ret_signer, Buffer *buffer, Error *err)
 {
-	AUTO_ASN1_OBJECT ASN1_OBJECT *type = cms_content_type_object(expected, err);
 	AUTO_CMS_CONTENT CMS_ContentInfo *cms = NULL;
 	const ASN1_OCTET_STRING *content;
 	SpiffeId signer;
 
-	if (!type)
-		return false;
-	if (!size || size > LIMIT_STATEMENT)
+	if (!size || size > (size_t)expected->type->der_max)
 		return error_set(err, ERROR_LIMIT, "CMS message of %zu bytes, not 1..%d", size,
-				 LIMIT_STATEMENT);
+				 expected->type->der_max);
 	cms = decode(der, size, err);
-	if (!cms || !check_content(cms, type, expected, err) ||
-	    !cms_check_encoding(der, size, err) ||
-	    !check_signer(cms, store, now_s, type, expected_role, &signer, err) ||
-	    !check_signature(cms, err))
+	if (!cms || !check_content(cms, expected, err) || !cms_check_encoding(der, size, err) ||
+	    !check_signer(cms, store, now_s, expected, &signer, err) || !check_signature(cms, err))
 		return false;
 	content = *CMS_get0_content(cms);
 	if (!buffer_put(buffer, ASN1_STRING_get0_data(content), (size_t)ASN1_STRING_length(content),
@@ -272,4 +310,28 @@ bool cms_verify(const AnchorStore *store, int64_t now_s, const void *der, size_t
 		return false;
 	*ret_signer = signer;
 	return true;
+}
+
+bool cms_verify(const AnchorStore *store, int64_t now_s, const void *der, size_t size,
+		CmsContentType expected, SpiffeRole expected_role, SpiffeId *ret_signer,
+		Buffer *buffer, Error *err)
+{
+	const CmsType *type = cms_type(expected);
+	AUTO_ASN1_OBJECT ASN1_OBJECT *object = cms_object(type->oid, err);
+	const Expected all = { .type = type, .role = expected_role, .type_object = object };
+
+	assert(!type->is_package);
+	return object && verify(store, now_s, der, size, &all, ret_signer, buffer, err);
+}
+
+bool cms_verify_package(const AnchorStore *store, int64_t now_s, const void *der, size_t size,
+			const uint8_t permit[CMS_PERMIT_BYTES], SpiffeId *ret_signer,
+			Buffer *buffer, Error *err)
+{
+	const CmsType *type = cms_type(CMS_CONTENT_KEY_PACKAGE);
+	AUTO_ASN1_OBJECT ASN1_OBJECT *object = cms_object(type->oid, err);
+	AUTO_ASN1_OBJECT ASN1_OBJECT *attribute = object ? cms_object(cms_permit_oid, err) : NULL;
+	const Expected all = { type, SPIFFE_KEYD, permit, object, attribute };
+
+	return attribute && verify(store, now_s, der, size, &all, ret_signer, buffer, err);
 }

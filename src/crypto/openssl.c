@@ -2,6 +2,7 @@
 #include "crypto/openssl.h"
 
 #include <limits.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 
@@ -13,6 +14,14 @@ bool openssl_error(Error *err, ErrorCategory category, const char *what)
 	if (reason)
 		return error_set(err, category, "%s: %s", what, reason);
 	return error_set(err, category, "%s", what);
+}
+
+__attribute__((noinline)) void openssl_wipe_stack(void)
+{
+	enum { DEAD_BYTES = 16384 };
+	uint8_t dead[DEAD_BYTES];
+
+	OPENSSL_cleanse(dead, sizeof(dead));
 }
 
 int openssl_no_password(char *buffer, int size, int writing, void *context)

@@ -66,6 +66,11 @@ DEFINE_CLEANUP(STACK_OF(X509_CRL), x509_crl_stack, openssl_free_crls)
  * the calling thread's error queue. Returns false always. */
 bool openssl_error(Error *err, ErrorCategory category, const char *what);
 
+/* Overwrites 16 KiB of the stack below the caller's frame. For what nobody else wipes there: registers
+ * that compilers spill, and that the dynamic loader saves while it looks up a function (in a program
+ * that is not linked with -z now, the last 48 bytes that were copied were found there). */
+void openssl_wipe_stack(void);
+
 /* For OpenSSL's PEM readers: never ask on the terminal for a pass phrase. */
 int openssl_no_password(char *buffer, int size, int writing, void *context);
 

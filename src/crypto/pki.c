@@ -155,14 +155,20 @@ bool pki_make_root(const char *domain, int64_t not_before_s, int64_t not_after_s
 	return true;
 }
 
+static const char *const key_usages[] = {
+	[PKI_USE_TLS] = "critical,digitalSignature",
+	[PKI_USE_SIGN] = "critical,digitalSignature,nonRepudiation",
+	[PKI_USE_AGREE] = "critical,keyAgreement",
+};
+static_assert(ARRAY_SIZE(key_usages) == PKI_USE_COUNT, "one row for each use");
+
 static bool finish_leaf(const PkiPair *root, const SpiffeId *id, PkiUse use, PkiPair *leaf)
 {
 	X509_NAME *name = X509_get_subject_name(leaf->certificate);
 	char uri[LIMIT_SPIFFE_ID + 8];
 	const ExtensionRow rows[] = {
 		{ NID_basic_constraints, "critical,CA:FALSE" },
-		{ NID_key_usage, use == PKI_USE_TLS ? "critical,digitalSignature"
-						    : "critical,digitalSignature,nonRepudiation" },
+		{ NID_key_usage, key_usages[use] },
 		{ NID_ext_key_usage, use == PKI_USE_TLS ? "serverAuth,clientAuth" : NULL },
 		{ NID_subject_key_identifier, "hash" },
 		{ NID_authority_key_identifier, "keyid:always" },

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Making a domain's certificates, in memory: a root, certificates for hosts and for the authority,
- * revocation lists (RFC 5280). All keys are EC P-384, all signatures ecdsa-with-SHA384. The
- * directory that `sealift pki` keeps is in crypto/pki_directory.h.
+ * Making a domain's certificates, in memory: a root, certificates for hosts, the authority and the
+ * key manager, revocation lists (RFC 5280). All keys are EC P-384, all signatures
+ * ecdsa-with-SHA384. The directory that `sealift pki` keeps is in crypto/pki_directory.h.
  */
 #ifndef SEALIFT_CRYPTO_PKI_H
 #define SEALIFT_CRYPTO_PKI_H
@@ -27,8 +27,9 @@ enum {
 };
 
 typedef enum PkiUse {
-	PKI_USE_TLS,  /* serverAuth and clientAuth */
-	PKI_USE_SIGN, /* statements; no extended key usage, so no TLS */
+	PKI_USE_TLS,   /* serverAuth and clientAuth */
+	PKI_USE_SIGN,  /* statements; no extended key usage, so no TLS */
+	PKI_USE_AGREE, /* key agreement, and nothing else */
 	PKI_USE_COUNT,
 } PkiUse;
 

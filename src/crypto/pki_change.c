@@ -18,7 +18,6 @@
 
 enum { CRL_GRACE_S = 30 * PKI_DAY_S };
 
-static const char authority_name[] = "authority";
 static const char staging[] = ".new"; /* a host's name never begins with a dot */
 
 typedef struct IssueRow {
@@ -32,6 +31,8 @@ static const IssueRow issue_table[] = {
 	{ SPIFFE_HOST, PKI_KIND_HOST_TLS, PKI_USE_TLS, "tls.crt", "tls.key" },
 	{ SPIFFE_HOST, PKI_KIND_HOST_SIGN, PKI_USE_SIGN, "sign.crt", "sign.key" },
 	{ SPIFFE_AUTHORITY, PKI_KIND_AUTHORITY_SIGN, PKI_USE_SIGN, "sign.crt", "sign.key" },
+	{ SPIFFE_KEYD, PKI_KIND_KEYD_SIGN, PKI_USE_SIGN, "sign.crt", "sign.key" },
+	{ SPIFFE_KEYD, PKI_KIND_KEYD_AGREE, PKI_USE_AGREE, "agree.crt", "agree.key" },
 };
 
 static bool remove_staging(const PkiDirectory *directory, Error *err)
@@ -64,6 +65,20 @@ static bool write_pair(const PkiDirectory *directory, const IssueRow *row, const
 	return file_replace(path, pem.data, pem.used, PKI_MODE_PUBLIC, err);
 }
 
+/* A role that has no name goes by its word, which therefore is no host's name. */
+static const char *name_in_index(const SpiffeId *id)
+{
+	return *id->name ? id->name : spiffe_role_word(id->role);
+}
+
+static bool check_host_name(const char *name, Error *err)
+{
+	for (unsigned int role = 0; role < SPIFFE_ROLE_COUNT; role++)
+		if (role != SPIFFE_HOST && !strcmp(name, spiffe_role_word((SpiffeRole)role)))
+			return error_set(err, ERROR_USAGE, "a host may not be named \"%s\"", name);
+	return true;
+}
+
 static bool issue_one(PkiDirectory *directory, const IssueRow *row, const SpiffeId *id,
 		      int64_t now_s, unsigned int days, Error *err)
 {
@@ -75,7 +90,7 @@ static bool issue_one(PkiDirectory *directory, const IssueRow *row, const Spiffe
 	    !pki_serial(pair.certificate, record.serial, err))
 		return false;
 	record.not_after_s = anchor_time_s(X509_get0_notAfter(pair.certificate));
-	snprintf(record.name, sizeof(record.name), "%s", *id->name ? id->name : authority_name);
+	snprintf(record.name, sizeof(record.name), "%s", name_in_index(id));
 	memcpy(record.root, directory->root_ids[0], sizeof(record.root));
 	return pki_index_add(directory, &record, err) && write_pair(directory, row, &pair, err);
 }
@@ -109,15 +124,12 @@ bool pki_directory_issue(PkiDirectory *directory, SpiffeRole role, const char *n
 	char target[PKI_FILE_PATH], path[PKI_FILE_PATH];
 	SpiffeId id;
 
-	assert(role == SPIFFE_HOST || role == SPIFFE_AUTHORITY);
+	assert(role < SPIFFE_ROLE_COUNT);
 	if (!pki_check_days(days, err) || !spiffe_make(role, directory->domain, name, &id, err))
 		return false;
-	if (role == SPIFFE_HOST && !strcmp(name, authority_name))
-		return error_set(err, ERROR_USAGE, "a host may not be named \"%s\"", name);
-	if (role == SPIFFE_HOST)
-		pki_path(directory, target, "hosts/%s", name);
-	else
-		pki_path(directory, target, "%s", authority_name);
+	if (role == SPIFFE_HOST && !check_host_name(name, err))
+		return false;
+	pki_path(directory, target, role == SPIFFE_HOST ? "hosts/%s" : "%s", name_in_index(&id));
 	if (!check_target(target, &id, renew, err) || !remove_staging(directory, err))
 		return false;
 	pki_path(directory, path, "%s", staging);

@@ -10,6 +10,7 @@
  *                        SERIAL KIND NAME ROOT-ID NOT-AFTER STATUS
  *   hosts/NAME/          tls.crt tls.key sign.crt sign.key
  *   authority/           sign.crt sign.key
+ *   keyd/                sign.crt sign.key agree.crt agree.key
  *
  * ID is the start of the root's serial. STATUS is "valid" or "revoked@TIME"; times are seconds
  * since 1970. Private keys have mode 0600 and are never overwritten: a renewal puts a new
@@ -38,6 +39,8 @@ typedef enum PkiKind {
 	PKI_KIND_HOST_TLS,
 	PKI_KIND_HOST_SIGN,
 	PKI_KIND_AUTHORITY_SIGN,
+	PKI_KIND_KEYD_SIGN,
+	PKI_KIND_KEYD_AGREE,
 	PKI_KIND_COUNT,
 } PkiKind;
 
@@ -45,7 +48,7 @@ typedef enum PkiKind {
 typedef struct PkiRecord {
 	uint8_t serial[PKI_SERIAL_SIZE];
 	PkiKind kind;
-	char name[LIMIT_NAME]; /* of the host; "authority" for the authority */
+	char name[LIMIT_NAME]; /* of the host; "authority", "keyd" for those roles */
 	char root[PKI_ROOT_ID];
 	int64_t not_after_s;
 	int64_t revoked_s; /* 0: not revoked */
@@ -66,15 +69,15 @@ void pki_directory_close(PkiDirectory *directory);
 DEFINE_CLEANUP(PkiDirectory, pki_directory, pki_directory_close)
 #define AUTO_PKI_DIRECTORY CLEANUP(pki_directory_cleanup)
 
-/* Issues the certificates of a role (SPIFFE_HOST with its name, SPIFFE_AUTHORITY with NULL) for
+/* Issues the certificates of a role (SPIFFE_HOST with its name, the others with NULL) for
  * `days` days. ERROR_CONFLICT if there are some already, unless `renew`: then new ones with new
  * keys take their place (ERROR_NOT_FOUND if there are none), and the old ones stay valid until they
- * expire or are revoked. A host may not be named "authority". */
+ * expire or are revoked. A host may not have the name of another role. */
 MUST_CHECK bool pki_directory_issue(PkiDirectory *directory, SpiffeRole role, const char *name,
 				    int64_t now_s, unsigned int days, bool renew, Error *err);
 
-/* Revokes by serial (32 lower-case hex digits: one certificate) or name (a host's, or "authority":
- * all that have not expired) and renews the CRL for crl_days. Gives how many were revoked;
+/* Revokes by serial (32 lower-case hex digits: one certificate) or name (a host's, "authority" or
+ * "keyd": all that have not expired) and renews the CRL for crl_days. Gives how many were revoked;
  * ERROR_NOT_FOUND if there is none, ERROR_CONFLICT if all of them are revoked already. */
 MUST_CHECK bool pki_directory_revoke(PkiDirectory *directory, const char *serial_or_name,
 				     int64_t now_s, unsigned int crl_days, size_t *ret_count,
@@ -105,7 +108,7 @@ const PkiRecord *pki_directory_record(const PkiDirectory *directory, size_t inde
 uint64_t pki_directory_crl_number(const PkiDirectory *directory);
 int64_t pki_directory_crl_next_update_s(const PkiDirectory *directory);
 
-/* "host-tls", "host-sign", "authority-sign". */
+/* "host-tls", "host-sign", "authority-sign", "keyd-sign", "keyd-agree". */
 const char *pki_kind_word(PkiKind kind);
 
 #endif

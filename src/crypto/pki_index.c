@@ -22,6 +22,8 @@ static const char *const kind_words[] = {
 	[PKI_KIND_HOST_TLS] = "host-tls",
 	[PKI_KIND_HOST_SIGN] = "host-sign",
 	[PKI_KIND_AUTHORITY_SIGN] = "authority-sign",
+	[PKI_KIND_KEYD_SIGN] = "keyd-sign",
+	[PKI_KIND_KEYD_AGREE] = "keyd-agree",
 };
 static_assert(ARRAY_SIZE(kind_words) == PKI_KIND_COUNT, "one word for each kind");
 

@@ -35,7 +35,7 @@ typedef struct Options {
 
 static const char usage_text[] =
 	"usage: sealift pki init DOMAIN --dir DIR [--days N]\n"
-	"       sealift pki issue host NAME|authority --dir DIR [--days N] [--renew]\n"
+	"       sealift pki issue host NAME|authority|keyd --dir DIR [--days N] [--renew]\n"
 	"       sealift pki revoke SERIAL|NAME --dir DIR [--days N]\n"
 	"       sealift pki crl --dir DIR [--days N]\n"
 	"       sealift pki rotate-root --dir DIR [--days N] [--finish]\n"
@@ -72,27 +72,38 @@ static bool run_init(const Options *options, Error *err)
 	return true;
 }
 
+static bool role_of_argument(const char *word, SpiffeRole *ret_role, Error *err)
+{
+	for (unsigned int role = 0; role < SPIFFE_ROLE_COUNT; role++)
+		if (!strcmp(spiffe_role_word((SpiffeRole)role), word)) {
+			*ret_role = (SpiffeRole)role;
+			return true;
+		}
+	return error_set(err, ERROR_USAGE,
+			 "issue knows \"host NAME\", \"authority\" and \"keyd\", not \"%s\"", word);
+}
+
 static bool run_issue(const Options *options, Error *err)
 {
-	bool host = !strcmp(options->arguments[0], "host");
 	AUTO_PKI_DIRECTORY PkiDirectory *directory = NULL;
+	const char *word = options->arguments[0];
+	SpiffeRole role = SPIFFE_HOST;
+	bool host;
 
-	if (!host && strcmp(options->arguments[0], "authority"))
-		return error_set(err, ERROR_USAGE,
-				 "issue knows \"host NAME\" and \"authority\", not \"%s\"",
-				 options->arguments[0]);
+	if (!role_of_argument(word, &role, err))
+		return false;
+	host = role == SPIFFE_HOST;
 	if (options->n_arguments != (host ? 2 : 1))
-		return error_set(err, ERROR_USAGE,
-				 host ? "issue host needs a NAME" : "issue authority has no NAME");
+		return error_set(err, ERROR_USAGE, "issue %s %s NAME", word,
+				 host ? "needs a" : "has no");
 	directory = pki_directory_open(options->dir, err);
-	if (!directory ||
-	    !pki_directory_issue(directory, host ? SPIFFE_HOST : SPIFFE_AUTHORITY,
-				 host ? options->arguments[1] : NULL, options->now_s,
-				 days_or(options, PKI_LEAF_DAYS), options->renew, err))
+	if (!directory || !pki_directory_issue(directory, role, host ? options->arguments[1] : NULL,
+					       options->now_s, days_or(options, PKI_LEAF_DAYS),
+					       options->renew, err))
 		return false;
 	printf("%s/%s%s: certificates of spiffe://%s/%s%s made\n", options->dir,
-	       host ? "hosts/" : "authority", host ? options->arguments[1] : "",
-	       pki_directory_domain(directory), host ? "host/" : "authority",
+	       host ? "hosts/" : word, host ? options->arguments[1] : "",
+	       pki_directory_domain(directory), host ? "host/" : word,
 	       host ? options->arguments[1] : "");
 	return true;
 }
@@ -205,6 +216,17 @@ static bool show_directory(const Options *options, Error *err)
 	return true;
 }
 
+static const char *use_text(X509 *certificate)
+{
+	uint32_t flags = X509_get_extension_flags(certificate);
+
+	if (flags & EXFLAG_XKUSAGE)
+		return "TLS (or what its extended key usage says)";
+	if (flags & EXFLAG_KUSAGE && X509_get_key_usage(certificate) == KU_KEY_AGREEMENT)
+		return "sealing keys for its holder";
+	return "signing statements";
+}
+
 static void print_certificate(X509 *certificate, int64_t now_s)
 {
 	AUTO_BIGNUM BIGNUM *serial = ASN1_INTEGER_to_BN(X509_get0_serialNumber(certificate), NULL);
@@ -228,9 +250,7 @@ static void print_certificate(X509 *certificate, int64_t now_s)
 	       time_text(anchor_time_s(X509_get0_notBefore(certificate)), from),
 	       time_text(until_s, until), warning_of(until_s, now_s, WARN_CERTIFICATE_DAYS));
 	if (!X509_check_ca(certificate))
-		printf("  for %s\n", X509_get_extension_flags(certificate) & EXFLAG_XKUSAGE
-					     ? "TLS (or what its extended key usage says)"
-					     : "signing statements");
+		printf("  for %s\n", use_text(certificate));
 	OPENSSL_free(hex);
 }
 

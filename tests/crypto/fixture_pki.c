@@ -65,11 +65,17 @@ FixturePem fixture_issue_pem(const FixtureDomain *domain, SpiffeRole role, const
 			     PkiUse use, int64_t now_s)
 {
 	AUTO_PKI_PAIR PkiPair pair = fixture_issue(domain, role, name, use, now_s);
+
+	return fixture_pem_of(&pair);
+}
+
+FixturePem fixture_pem_of(const PkiPair *pair)
+{
 	FixturePem pem = { BUFFER_INIT(LIMIT_PEM), BUFFER_INIT(LIMIT_PEM) };
 	Error err = ERROR_INIT;
 
-	must(pki_put_certificate(pair.certificate, &pem.certificate, &err), &err);
-	must(pki_put_key(pair.key, &pem.key, &err), &err);
+	must(pki_put_certificate(pair->certificate, &pem.certificate, &err), &err);
+	must(pki_put_key(pair->key, &pem.key, &err), &err);
 	return pem;
 }
 
@@ -149,6 +155,18 @@ CmsSigner *fixture_signer(const FixtureDomain *domain, SpiffeRole role, const ch
 
 	must(signer != NULL, &err);
 	return signer;
+}
+
+EnvelopeKey *fixture_envelope_key(const FixtureDomain *domain, int64_t now_s)
+{
+	AUTO_FIXTURE_PEM FixturePem pem =
+		fixture_issue_pem(domain, SPIFFE_KEYD, NULL, PKI_USE_AGREE, now_s);
+	Error err = ERROR_INIT;
+	EnvelopeKey *key = envelope_key_load(pem.certificate.data, pem.certificate.used,
+					     pem.key.data, pem.key.used, &err);
+
+	must(key != NULL, &err);
+	return key;
 }
 
 Buffer fixture_crl(const FixtureDomain *domain, uint64_t number, int64_t now_s, const X509 *revoked)

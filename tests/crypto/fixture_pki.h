@@ -12,6 +12,7 @@
 #include "base/buffer.h"
 #include "crypto/anchor.h"
 #include "crypto/cms.h"
+#include "crypto/cms_envelope.h"
 #include "crypto/pki.h"
 
 /* The instant at which fixtures are made valid unless told: 2026-01-01T00:00:00Z. */
@@ -41,6 +42,8 @@ PkiPair fixture_issue(const FixtureDomain *domain, SpiffeRole role, const char *
 		      int64_t now_s);
 FixturePem fixture_issue_pem(const FixtureDomain *domain, SpiffeRole role, const char *name,
 			     PkiUse use, int64_t now_s);
+/* The same bytes for a pair that was made otherwise. */
+FixturePem fixture_pem_of(const PkiPair *pair);
 /* What a certificate is made of when it is to be wrong somehow. Texts are in OpenSSL's notation for
  * extensions; NULL leaves one out. Zero times are those of fixture_issue. */
 typedef struct FixtureOdd {
@@ -57,6 +60,8 @@ PkiPair fixture_issue_odd(const PkiPair *issuer, const FixtureOdd *odd, int64_t 
 /* A loaded signer. */
 CmsSigner *fixture_signer(const FixtureDomain *domain, SpiffeRole role, const char *name,
 			  int64_t now_s);
+/* A loaded key manager's key to seal for. */
+EnvelopeKey *fixture_envelope_key(const FixtureDomain *domain, int64_t now_s);
 /* A CRL as PEM, fresh until now_s + 1 day, that revokes `revoked` (may be NULL). */
 Buffer fixture_crl(const FixtureDomain *domain, uint64_t number, int64_t now_s,
 		   const X509 *revoked);

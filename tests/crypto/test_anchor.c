@@ -94,7 +94,7 @@ static void test_good(void **state)
 	accepted(&world, &sign, ANCHOR_SIGN, NOW, "spiffe://south.example/authority");
 }
 
-/* The three purposes do not overlap as far as it matters. */
+/* The purposes do not overlap as far as it matters. */
 static void test_purposes(void **state)
 {
 	AUTO_WORLD World world;
@@ -107,9 +107,18 @@ static void test_purposes(void **state)
 	AUTO_PKI_PAIR PkiPair sign =
 		fixture_issue(&world.north, SPIFFE_HOST, "alpha", PKI_USE_SIGN, NOW);
 
+	AUTO_PKI_PAIR PkiPair agree =
+		fixture_issue(&world.north, SPIFFE_KEYD, NULL, PKI_USE_AGREE, NOW);
+
 	refused(&world, &tls, ANCHOR_SIGN, NOW, "is for TLS, not for signing");
+	refused(&world, &tls, ANCHOR_AGREE, NOW, "is not for key agreement alone");
 	refused(&world, &sign, ANCHOR_TLS_SERVER, NOW, "is not for a TLS server");
 	refused(&world, &sign, ANCHOR_TLS_CLIENT, NOW, "is not for a TLS client");
+	refused(&world, &sign, ANCHOR_AGREE, NOW, "is not for key agreement alone");
+	accepted(&world, &agree, ANCHOR_AGREE, NOW, "spiffe://north.example/keyd");
+	refused(&world, &agree, ANCHOR_SIGN, NOW, "has not the key usage digitalSignature");
+	refused(&world, &agree, ANCHOR_TLS_SERVER, NOW, "has not the key usage digitalSignature");
+	refused(&world, &agree, ANCHOR_TLS_CLIENT, NOW, "has not the key usage digitalSignature");
 }
 
 static void test_times(void **state)

@@ -106,7 +106,11 @@ static void test_whole_life(void **state)
 	does(world, "init north.example --dir DIR", "root of north.example");
 	does(world, "issue host alpha --dir DIR", "spiffe://north.example/host/alpha");
 	does(world, "issue authority --dir DIR --days 365", "spiffe://north.example/authority");
+	does(world, "issue keyd --dir DIR",
+	     "/keyd: certificates of spiffe://north.example/keyd made");
 	does(world, "show --dir DIR", "domain north.example");
+	says(world, "keyd-sign       keyd");
+	says(world, "keyd-agree      keyd");
 	says(world, "host-tls        alpha");
 	says(world, "authority-sign  authority");
 	says(world, "(newest)");
@@ -122,10 +126,19 @@ static void test_whole_life(void **state)
 	fails(world, "rotate-root --dir DIR --finish", ERROR_CONFLICT, "still valid");
 	does(world, "revoke alpha --dir DIR", "revoked");
 	does(world, "revoke authority --dir DIR", "1 certificate revoked");
+	fails(world, "rotate-root --dir DIR --finish", ERROR_CONFLICT, "keyd-sign of keyd");
+	does(world, "issue keyd --renew --dir DIR", "/keyd made");
+	does(world, "revoke keyd --dir DIR", "4 certificates revoked");
 	does(world, "rotate-root --dir DIR --finish", "the newest root alone");
 	snprintf(line, sizeof(line), "show %s/hosts/alpha/tls.crt", world->dir);
 	does(world, line, "certificate of spiffe://north.example/host/alpha");
 	says(world, "expires soon");
+	says(world, "for TLS");
+	snprintf(line, sizeof(line), "show %s/keyd/sign.crt", world->dir);
+	does(world, line, "for signing statements");
+	snprintf(line, sizeof(line), "show %s/keyd/agree.crt", world->dir);
+	does(world, line, "certificate of spiffe://north.example/keyd");
+	says(world, "for sealing keys for its holder");
 	snprintf(line, sizeof(line), "show %s/crl.pem", world->dir);
 	does(world, line, "CRL of /O=north.example/CN=root ");
 	snprintf(line, sizeof(line), "show %s/root.crt", world->dir);
@@ -163,6 +176,7 @@ static void test_usage(void **state)
 	fails(world, "init North.example --dir DIR", ERROR_USAGE, "is not a domain");
 	fails(world, "issue host --dir DIR", ERROR_USAGE, "needs a NAME");
 	fails(world, "issue authority x --dir DIR", ERROR_USAGE, "has no NAME");
+	fails(world, "issue keyd x --dir DIR", ERROR_USAGE, "issue keyd has no NAME");
 	fails(world, "issue guest x --dir DIR", ERROR_USAGE, "not \"guest\"");
 	fails(world, "rotate-root --finish --days 3 --dir DIR", ERROR_USAGE, "has no --days");
 	fails(world, "show", ERROR_USAGE, "needs FILE or --dir");
@@ -182,6 +196,10 @@ static void test_refusals(void **state)
 	fails(world, "issue host beta --renew --dir DIR", ERROR_NOT_FOUND,
 	      "no certificates to renew");
 	fails(world, "issue host ../beta --dir DIR", ERROR_USAGE, "is not a name");
+	fails(world, "issue host keyd --dir DIR", ERROR_USAGE, "may not be named \"keyd\"");
+	fails(world, "issue keyd --renew --dir DIR", ERROR_NOT_FOUND, "no certificates to renew");
+	does(world, "issue keyd --dir DIR", "made");
+	fails(world, "issue keyd --dir DIR", ERROR_CONFLICT, "has certificates already");
 	fails(world, "revoke beta --dir DIR", ERROR_NOT_FOUND, "beta");
 	fails(world, "rotate-root --finish --dir DIR", ERROR_CONFLICT, "only one root");
 	snprintf(line, sizeof(line), "show %s/nothing", world->dir);

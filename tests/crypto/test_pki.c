@@ -155,6 +155,54 @@ static void test_issue(void **state)
 	assert_false(exists(world, ".new"));
 }
 
+static void issue_keyd(const World *world, bool renew)
+{
+	AUTO_PKI_DIRECTORY PkiDirectory *directory = opened(world);
+	Error err = ERROR_INIT;
+
+	if (!pki_directory_issue(directory, SPIFFE_KEYD, NULL, NOW, 90, renew, &err))
+		fail_msg("%s", err.text);
+}
+
+/* The key manager's two certificates: as a host's in all but what they are good for. */
+static void test_keyd(void **state)
+{
+	const World *world = *state;
+	Error err = ERROR_INIT;
+	size_t count = 0;
+
+	issue_keyd(world, false);
+	good(world, "keyd/sign.crt", ANCHOR_SIGN);
+	good(world, "keyd/agree.crt", ANCHOR_AGREE);
+	bad(world, "keyd/sign.crt", ANCHOR_AGREE, NOW, "not for key agreement alone");
+	bad(world, "keyd/agree.crt", ANCHOR_SIGN, NOW, "has not the key usage");
+	bad(world, "keyd/agree.crt", ANCHOR_TLS_SERVER, NOW, "has not the key usage");
+	assert_int_equal(mode_of(world, "keyd/sign.key"), 0600);
+	assert_int_equal(mode_of(world, "keyd/agree.key"), 0600);
+
+	AUTO_BUFFER Buffer certificate = contents(world, "keyd/agree.crt");
+	AUTO_BUFFER Buffer key = contents(world, "keyd/agree.key");
+	AUTO_ENVELOPE_KEY EnvelopeKey *agree =
+		envelope_key_load(certificate.data, certificate.used, key.data, key.used, &err);
+
+	assert_non_null(agree);
+	assert_string_equal(envelope_key_id(agree)->text, "spiffe://north.example/keyd");
+	issue_keyd(world, true);
+
+	AUTO_BUFFER Buffer renewed = contents(world, "keyd/agree.key");
+	AUTO_PKI_DIRECTORY PkiDirectory *directory = opened(world);
+
+	assert_memory_not_equal(key.data, renewed.data, key.used);
+	assert_int_equal(pki_directory_record_count(directory), 4);
+	assert_string_equal(pki_kind_word(pki_directory_record(directory, 0)->kind), "keyd-sign");
+	assert_string_equal(pki_kind_word(pki_directory_record(directory, 1)->kind), "keyd-agree");
+	assert_true(pki_directory_revoke(directory, "keyd", NOW, 7, &count, &err));
+	assert_int_equal(count, 4);
+	pki_directory_close(TAKE_PTR(directory));
+	bad(world, "keyd/sign.crt", ANCHOR_SIGN, NOW, "is revoked");
+	bad(world, "keyd/agree.crt", ANCHOR_AGREE, NOW, "is revoked");
+}
+
 static void test_issued_key_signs(void **state)
 {
 	const World *world = *state;
@@ -213,7 +261,8 @@ static void test_nothing_is_overwritten(void **state)
 
 static void test_bad_requests(void **state)
 {
-	static const char *const names[] = { "", ".new", "a/b", "..", "-x", "authority", "a b" };
+	static const char *const names[] = { "",   ".new",	"a/b",	"..",
+					     "-x", "authority", "keyd", "a b" };
 	const World *world = *state;
 	AUTO_PKI_DIRECTORY PkiDirectory *directory = opened(world);
 	Error err = ERROR_INIT;
@@ -482,6 +531,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WITH_WORLD(test_issue),
+		WITH_WORLD(test_keyd),
 		WITH_WORLD(test_issued_key_signs),
 		WITH_WORLD(test_nothing_is_overwritten),
 		WITH_WORLD(test_bad_requests),
