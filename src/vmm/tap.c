@@ -39,7 +39,8 @@ static bool check_bridge(int control_fd, const char *bridge, Error *err)
 
 /* A bridge without an address of its own takes the lowest of its ports': a random one of ours would
  * often be the lowest, and the host's own connections through the bridge would stall until every
- * neighbour has asked again. 0xfe in front is above all that are handed out. */
+ * neighbour has asked again. 0xfe in front is above all that are handed out, and 0xff behind it above
+ * nearly all of those that other virtual interfaces draw. */
 static bool raise_address(int control_fd, const char *tap, Error *err)
 {
 	struct ifreq request;
@@ -49,6 +50,7 @@ static bool raise_address(int control_fd, const char *tap, Error *err)
 	if (ioctl(control_fd, SIOCGIFHWADDR, &request))
 		return error_set_errno(err, ERROR_IO, errno, "cannot ask the address of %s", tap);
 	request.ifr_hwaddr.sa_data[0] = (char)0xfe;
+	request.ifr_hwaddr.sa_data[1] = (char)0xff;
 	if (ioctl(control_fd, SIOCSIFHWADDR, &request))
 		return error_set_errno(err, ERROR_IO, errno, "cannot set the address of %s", tap);
 	return true;

@@ -27,7 +27,7 @@ CLIENT_ADDRESS = "10.77.0.9"
 PATTERN = "SEALIFT-KNOWN-PLAINTEXT-7e1c"
 # Users without a passwd entry: each role is somebody, and nobody has to be made.
 ROLE_USERS = {"gate": "61101:61101", "notary": "61102:61102", "mover": "61103:61103",
-              "qemu": "61104:61104"}
+              "keyd": "61105:61105", "qemu": "61104:61104"}
 
 
 class LabError(Exception):
@@ -318,7 +318,8 @@ class Lab:
         os.makedirs(self.bin)
         os.makedirs(self.libexec)
         for name, where in (("sealift", self.bin), ("sealiftd", self.bin), ("sealift-gate", self.libexec),
-                            ("sealift-notary", self.libexec), ("sealift-mover", self.libexec)):
+                            ("sealift-notary", self.libexec), ("sealift-mover", self.libexec),
+                            ("sealift-keyd", self.libexec)):
             folder = {"sealift": "cli"}.get(name, name.replace("sealift-", ""))
             shutil.copy2(os.path.join(programs, folder, name), os.path.join(where, name))
 
@@ -347,8 +348,10 @@ class Lab:
         ip("addr", "add", f"{CLIENT_ADDRESS}/24", "dev", "br0", namespace=tenant)
         for number, side in enumerate(("north", "south"), start=1):
             name = f"{self.prefix}-{side}"
-            ip("link", "add", "up0", "type", "veth", "peer", "name", f"to-{side}", "netns", tenant,
-               namespace=name)
+            # A bridge takes the lowest address of its ports. One that was drawn may be above a guest's
+            # tap, and the host's connections would stall whenever a guest comes or goes.
+            ip("link", "add", "up0", "address", f"02:00:00:00:00:0{number}", "type", "veth", "peer",
+               "name", f"to-{side}", "netns", tenant, namespace=name)
             ip("link", "set", "up0", "master", "br0", "up", namespace=name)
             ip("link", "set", f"to-{side}", "master", "br0", "up", namespace=tenant)
             ip("addr", "add", f"10.77.0.{number}/24", "dev", "br0", namespace=name)

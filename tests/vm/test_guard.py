@@ -243,7 +243,10 @@ class Refuses(Hooked):
             self.assertEqual(north.wait_migration(migration, LONG)["state"], "cancelled")
             self.assert_runs_only(north)
             self.assertEqual([self.ledger(host, migration) for host in self.lab.hosts], [[], []])
-            self.assertEqual(self.view(south, migration)["state"], "cancelled")
+            # Which of the two reaches it first, the word or the end of the stream, is chance.
+            view = self.view(south, migration)
+            if view["state"] != "cancelled":
+                self.assert_failed(view, "failed", r"guard-closed: |closed the connection|connection broke")
 
     def test_a_source_qemu_that_dies_is_no_attack(self):
         north, south = self.lab.hosts
