@@ -143,7 +143,7 @@ static bool check_field(const Field *field, const uint8_t *base, Error *err)
 	case FIELD_HEX:
 		return true;
 	}
-	assert(!"unknown field kind");
+	assert(0 && "unknown field kind");
 	return false;
 }
 

@@ -40,7 +40,7 @@ static size_t from_hex(const char *hex, uint8_t *ret, size_t max)
 
 	assert(size <= max);
 	if (!hex_decode(hex, ret, size))
-		assert(!"our own constants are hex");
+		assert(0 && "our own constants are hex");
 	return size;
 }
 

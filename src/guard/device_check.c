@@ -157,6 +157,18 @@ void device_check_free(DeviceCheckList *list)
 	free(list);
 }
 
+bool device_check_has(const char *table, const char *field)
+{
+	for (size_t row = 0; row < device_rules_count; row++) {
+		const DeviceRule *rule = &device_rules[row];
+
+		if (!strcmp(rule->table, table) &&
+		    (!strcmp(rule->field, field) || (rule->other && !strcmp(rule->other, field))))
+			return true;
+	}
+	return false;
+}
+
 /* --- the twin's values --- */
 
 static uint64_t key_of(const FrameField *field)

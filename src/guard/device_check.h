@@ -25,4 +25,7 @@ void device_check_begin(DeviceCheckList *list);
 MUST_CHECK bool device_check_judge(DeviceCheckList *list, const VmDescription *description,
 				   const FrameField *field, Error *err);
 
+/* Whether a row is for this field of this table, or needs it. */
+bool device_check_has(const char *table, const char *field);
+
 #endif

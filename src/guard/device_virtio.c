@@ -5,16 +5,9 @@
 
 #include "base/buffer.h"
 #include "guard/scsi_requests.h"
+#include "guard/virtio_gpu.h"
 #include "guard/virtio_tail.h"
 #include "qemustream/virtio_state.h"
-
-enum {
-	GPU_SIDE_MAX = 16384,	/* pixels; QEMU's own bound of memory is reached before */
-	GPU_PIECES_MAX = 16384, /* virtio_gpu_create_mapping_iov, hw/display/virtio-gpu.c */
-	GPU_PIECE = 8 + 4,
-	GPU_PIXEL = 4, /* of every format that virtio_gpu_get_pixman_format knows */
-	GPU_RESOURCES_MAX = 65536,
-};
 
 struct DeviceVirtio {
 	const char *type;
@@ -167,62 +160,11 @@ static bool judge_virtio(const DeviceVirtio *virtio, const FrameField *field, Er
 	return virtio_tail_judge(field->device, state, &virtio->twin, err);
 }
 
-static bool refuse_gpu(const FrameField *field, const char *what, unsigned long long is,
-		       unsigned long long bound, Error *err)
-{
-	return guard_violation(err, GUARD_RULE_DEVICE_VIRTIO_GPU,
-			       "device %.80s: %s (%llu, bound %llu)", field->device->name, what, is,
-			       bound);
-}
-
-/* One resource behind its id: width, height, format, count of pieces; the pieces; the pixels. */
-static bool read_resource(Reader *reader, const FrameField *field, Error *err)
-{
-	uint32_t width, height, format, pieces;
-	const uint8_t *bytes;
-
-	if (!reader_get_be32(reader, &width) || !reader_get_be32(reader, &height) ||
-	    !reader_get_be32(reader, &format) || !reader_get_be32(reader, &pieces))
-		return refuse_gpu(field, "cut inside a resource", reader->left, 16, err);
-	if (!width || width > GPU_SIDE_MAX)
-		return refuse_gpu(field, "width of a resource", width, GPU_SIDE_MAX, err);
-	if (!height || height > GPU_SIDE_MAX)
-		return refuse_gpu(field, "height of a resource", height, GPU_SIDE_MAX, err);
-	if (pieces > GPU_PIECES_MAX)
-		return refuse_gpu(field, "pieces of a resource", pieces, GPU_PIECES_MAX, err);
-	if (!reader_skip(reader, (size_t)pieces * GPU_PIECE, &bytes) ||
-	    !reader_skip(reader, (size_t)width * height * GPU_PIXEL, &bytes))
-		return refuse_gpu(field, "cut inside a resource", reader->left,
-				  (size_t)width * height * GPU_PIXEL, err);
-	return true;
-}
-
-/* Resources up to one of id 0; then the scanouts, as many as the device has. The twin has none of
- * the first. */
-static bool judge_gpu(const DeviceVirtio *virtio, const FrameField *field, Error *err)
-{
-	Reader reader = reader_of(field->bytes, field->size_bytes);
-	uint32_t id;
-
-	for (size_t i = 0; i < GPU_RESOURCES_MAX; i++) {
-		if (!reader_get_be32(&reader, &id))
-			return refuse_gpu(field, "cut before the end of resources", reader.left, 4,
-					  err);
-		if (!id)
-			return reader.left + 4 == virtio->size_bytes ||
-			       refuse_gpu(field, "bytes of the scanouts", reader.left + 4,
-					  virtio->size_bytes, err);
-		if (!read_resource(&reader, field, err))
-			return false;
-	}
-	return refuse_gpu(field, "resources", GPU_RESOURCES_MAX + 1, GPU_RESOURCES_MAX, err);
-}
-
 bool device_virtio_judge(const DeviceVirtio *virtio, const FrameField *field, Error *err)
 {
 	if (!strcmp(virtio->type, "virtio"))
 		return judge_virtio(virtio, field, err);
 	if (!strcmp(virtio->type, "virtio-gpu"))
-		return judge_gpu(virtio, field, err);
+		return virtio_gpu_judge(field, virtio->size_bytes, err);
 	return scsi_requests_judge(field, &virtio->adapter, err);
 }

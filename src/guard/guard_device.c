@@ -32,11 +32,9 @@ typedef struct Walk {
 	size_t virtio;	 /* where the next of them is likely to be */
 } Walk;
 
-/* Fields that the guest makes longer, or makes be there, where device_rules.c holds what counts
- * them. */
+/* Fields that the guest makes longer, where device_rules.c holds what counts them. */
 static const CompareVariable variable[] = {
 	{ "vmxnet3/mcast_list", "mcast_list", 65535 },
-	{ "ide_drive", "identify_data", 512 },
 };
 
 static VmDescription *read_description(const uint8_t *held, size_t size, size_t *ret_eof,
@@ -66,9 +64,19 @@ static bool learn_field(void *context, const FrameField *field, Error *err)
 	return true;
 }
 
+/* The version of a format of its own no description tells. */
+static bool learn_section(void *context, const FrameSection *section, Error *err)
+{
+	GuardDevice *device = context;
+
+	(void)err;
+	device->local->devices[section->device - device->local->devices].version = section->version;
+	return true;
+}
+
 static bool learn(GuardDevice *device, const uint8_t *twin, size_t size, Error *err)
 {
-	const FrameVisitor visitor = { .on_field = learn_field, .context = device };
+	const FrameVisitor visitor = { learn_section, learn_field, device };
 	size_t eof;
 
 	device->local = read_description(twin, size, &eof, err);
@@ -149,6 +157,7 @@ static bool judge_layout(const GuardDevice *device, Error *err)
 
 	options.variable = variable;
 	options.variable_count = ARRAY_SIZE(variable);
+	options.is_judged = device_check_has;
 	if (!vmdesc_compare(device->incoming, device->local, device->dump, &options, err))
 		return guard_violation_by(err, GUARD_RULE_DEVICE_LAYOUT);
 	return device_length_judge(device->incoming, device->local, device->dump, err);
@@ -159,8 +168,18 @@ static bool judge_layout(const GuardDevice *device, Error *err)
 static bool on_section(void *context, const FrameSection *section, Error *err)
 {
 	Walk *walk = context;
+	const VmDevice *device = section->device, *ours;
 
-	(void)err;
+	/* A loader of its own reads another version otherwise. */
+	ours = device->vmsd_name[0]
+		       ? NULL
+		       : vmdesc_find(walk->device->local, device->name, device->instance_id);
+	if (ours && section->version != ours->version) {
+		walk->is_refused = true;
+		return guard_violation(err, GUARD_RULE_DEVICE_OPAQUE,
+				       "device %.80s: version %u, the local one has %u",
+				       device->name, section->version, ours->version);
+	}
 	walk->sections++;
 	walk->bytes += section->payload_bytes;
 	return true;

@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "guard/guard_command.h"
 #include "guard/guard_main.h"
+#include "qemustream/grammar.h"
 
 enum {
 	/* The end mark, the tag and be32 length before the text (migration/savevm.c). */
@@ -131,13 +132,20 @@ static bool expect_payload(const MainJudge *judge, const VmDescription *incoming
 	return true;
 }
 
-static bool walk_unit(const MainJudge *judge, const VmDescription *incoming)
+/* `at`: where the unit stands in what is held. */
+static bool walk_unit(const MainJudge *judge, const VmDescription *incoming, size_t at)
 {
 	const MainSection *section = &judge->unit.section;
 	char name[UNIT_NAME_SIZE];
 
 	if (judge->unit.kind == MAIN_COMMAND)
 		return guard_command_judge(judge);
+	/* In a package commands stand behind device state; a section behind one of them was not
+	 * among those that were judged, whatever is known of its length. */
+	if (judge->unit.kind == MAIN_SECTION && at >= judge->guard->main.sections_end)
+		return guard_main_refuse(judge, GUARD_RULE_GRAMMAR,
+					 "section FULL of %.*s behind device state",
+					 NAME_ARGS(section->name));
 	if (judge->unit.kind != MAIN_SECTION || !section->needs_length)
 		return true;
 	memcpy(name, section->name.bytes, section->name.size);
@@ -169,9 +177,9 @@ static bool walk_again(MainJudge *judge, const VmDescription *incoming)
 			return guard_main_refuse(judge, GUARD_RULE_GRAMMAR,
 						 "%zu bytes at the end of device state are no unit",
 						 held->used - at);
-		at += judge->unit.size_bytes;
-		if (!walk_unit(judge, incoming))
+		if (!walk_unit(judge, incoming, at))
 			return false;
+		at += judge->unit.size_bytes;
 	}
 	return true;
 }
@@ -216,11 +224,15 @@ static bool judge_devices(const MainJudge *judge, GuardCounters *counters,
 		state = joined.data;
 		size = joined.used;
 	}
+	main->sections_end = main->held.used;
 	if (main->hold == HOLD_DEVICES)
 		return guard_device_judge(guard->device, state, size, ret_incoming, counters,
 					  judge->err);
-	return guard_device_judge_bare(guard->device, state, size, true, ret_incoming,
-				       &sections_size, counters, judge->err);
+	if (!guard_device_judge_bare(guard->device, state, size, true, ret_incoming, &sections_size,
+				     counters, judge->err))
+		return false;
+	main->sections_end = from + sections_size - (joined.used ? main->early.used : 0);
+	return true;
 }
 
 static void release(GuardMain *main, GuardFlow *flow)

@@ -130,6 +130,7 @@ typedef struct GuardMain {
 	bool packaged;		/* PACKAGED came */
 	uint64_t bitmaps_asked; /* blocks of RECV_BITMAP since the connection was resumed */
 	size_t sections_at;	/* in held: the first section of the package */
+	size_t sections_end;	/* behind the last one that was judged */
 	/* Early sections, whole, once they were judged: what describes them comes at the end. */
 	Buffer early;
 	uint32_t early_seen; /* a bit each, in the order of the twin's */

@@ -119,13 +119,33 @@ static const LayoutSubsection subsections[] = {
 	ROW("vga", "vga.endian", 1, FLAG("big_endian_fb")),
 };
 
+/* hw/pci/pcie_aer.c */
+static const LayoutTable error_entry = { "PCIE_AER_ERROR",
+					 1,
+					 { U32("status"),
+					   U16("source_id"),
+					   U16("flags"),
+					   { "header", "uint32", 4, 4, NULL },
+					   { "prefix", "uint32", 4, 4, NULL } } };
+
 static const LayoutOptional optionals[] = {
 	/* is_identify_set, hw/ide/core.c */
-	{ "ide_drive", "identify_set", { "identify_data", "buffer", 512, 0, NULL } },
+	{ "ide_drive",
+	  "identify_set",
+	  4,
+	  4,
+	  0,
+	  { "", 0, { { "identify_data", "buffer", 512, 0, NULL } } } },
+	/* log_num, before log_max; PCIE_AER_LOG_MAX_LIMIT, include/hw/pci/pcie_aer.h */
+	{ "PCIE_AER_ERROR_LOG",
+	  "log_max",
+	  2 + 2,
+	  2,
+	  128,
+	  { "", 0, { INSIDE("log", LAYOUT_AS_TOLD, &error_entry) } } },
 };
 
-/* Fields of `esp` depend on a version that a subsection brings (hw/scsi/esp.c); requests of SCSI
- * devices and logs of errors have counts of their own and are arrays of them. */
+/* Fields of `esp` depend on a version that the stream brings (hw/scsi/esp.c). */
 static const char *const unsteady[] = { "esp" };
 
 const LayoutSubsection *layout_subsection(const char *around, const char *name)
@@ -137,10 +157,10 @@ const LayoutSubsection *layout_subsection(const char *around, const char *name)
 	return NULL;
 }
 
-const LayoutOptional *layout_optional(const char *table, const char *flag)
+const LayoutOptional *layout_optional(const char *table, const char *behind)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(optionals); i++)
-		if (!strcmp(optionals[i].table, table) && !strcmp(optionals[i].flag, flag))
+		if (!strcmp(optionals[i].table, table) && !strcmp(optionals[i].behind, behind))
 			return &optionals[i];
 	return NULL;
 }

@@ -41,6 +41,7 @@ typedef struct Local {
 	size_t nodes_allocated, devices_allocated;
 	const VmDevice *ours;
 	uint32_t section_id, version;
+	uint32_t told; /* elements of the field that is added: guard_layout.h */
 	Level levels[VMDESC_DEPTH_MAX + 1];
 	size_t depth;
 	Error *err;
@@ -207,32 +208,36 @@ static bool find_length(Local *local, const VmNode *ours, size_t *ret_size)
 
 /* --- fields --- */
 
-/* Behind a field that says whether another one follows. */
-static bool take_optional(Local *local, const VmNode *flag, size_t flag_at)
+static bool take_table(Local *local, const LayoutTable *table);
+
+/* Behind a field after which another one may follow, as a number says that was read before. */
+static bool take_optional(Local *local, const VmNode *behind)
 {
 	Level *level = &local->levels[local->depth];
-	const LayoutOptional *optional = layout_optional(level->vmsd_name, flag->name);
+	const LayoutOptional *optional = layout_optional(level->vmsd_name, behind->name);
 	const VmNode *next = level->next < level->end ? &local->local->nodes[level->next] : NULL;
-	VmNode node = { .kind = VM_LEAF, .vmsd_name = "", .index = VMDESC_NO_INDEX, .count = 1 };
-	bool is_set = false;
+	uint64_t number = 0;
+	size_t at;
 
 	if (!optional)
 		return true;
-	for (size_t i = flag_at; i < local->at; i++)
-		is_set |= local->bytes[i] != 0;
-	if (next && !strcmp(next->name, optional->field.name))
+	if (optional->back_bytes > local->at - level->begin)
+		return refuse(local, GUARD_RULE_DEVICE_LOCAL, behind->name,
+			      "no number stands before it");
+	at = local->at - optional->back_bytes;
+	for (uint32_t i = 0; i < optional->number_bytes; i++)
+		number = number << 8 | local->bytes[at + i];
+	if (next && !strcmp(next->name, optional->added.fields[0].name))
 		level->next = next->end;
-	if (!is_set)
-		return true;
-	node.name = optional->field.name;
-	node.type = optional->field.type;
-	node.size_bytes = optional->field.size_bytes;
-	return take(local, node.name, node.size_bytes) && emit(local, &node);
+	if (optional->most && number > optional->most)
+		return refuse(local, GUARD_RULE_DEVICE_LOCAL, optional->added.fields[0].name,
+			      "more elements than there can be");
+	local->told = (uint32_t)number;
+	return !number || take_table(local, &optional->added);
 }
 
 static bool take_leaf(Local *local, const VmNode *ours)
 {
-	const size_t at = local->at;
 	VmNode node = *ours;
 	size_t size;
 
@@ -243,7 +248,7 @@ static bool take_leaf(Local *local, const VmNode *ours)
 		node.count = 1;
 	}
 	return take(local, node.name, (uint64_t)node.count * node.size_bytes) &&
-	       emit(local, &node) && take_optional(local, ours, at);
+	       emit(local, &node) && take_optional(local, ours);
 }
 
 /* An array whose elements are all alike, by the tables of QEMU: it has neither subsections nor
@@ -360,6 +365,8 @@ static VmNode node_of(const Local *local, const LayoutField *field)
 
 	if (field->count == LAYOUT_AS_CPUS)
 		node.count = count_cpus(local->local);
+	if (field->count == LAYOUT_AS_TOLD)
+		node.count = local->told;
 	return node;
 }
 

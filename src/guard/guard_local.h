@@ -9,7 +9,7 @@
  *  - subsections, which the bytes name: of the twin, of known_layout.h, or of guard_layout.h;
  *  - fields of a length of their own (virtio): their decoders accept exactly one length, to the
  *    last byte; it is looked for where the footer of the section stands;
- *  - fields that another one makes be there: guard_layout.h.
+ *  - fields that a number before them makes be there, or counts: guard_layout.h.
  *
  * The result goes through all that judges a description of the peer (compare.h, device_length.h,
  * frame.h), which holds once more that names, counts and bytes fit.

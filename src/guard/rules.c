@@ -232,7 +232,8 @@ static const GuardRuleText rules[] = {
 	},
 	[GUARD_RULE_DEVICE_OPAQUE] = {
 		"guard-device-opaque",
-		"a device that writes bytes of its own format writes as many as the local one",
+		"a device that writes bytes of its own format writes as many as the local one, in "
+		"the same version",
 		"loaders of their own (libslirp) that nothing describes",
 	},
 	[GUARD_RULE_DEVICE_LOCAL] = {
@@ -267,8 +268,10 @@ static const GuardRuleText rules[] = {
 	},
 	[GUARD_RULE_DEVICE_VIRTIO_GPU] = {
 		"guard-device-field-virtio-gpu",
-		"resources have a size and a count of pieces within the device's bounds",
-		"QEMU allocates and reads by width, height and count from the wire",
+		"resources have a size and a count of pieces within the device's bounds, and what "
+		"a scanout shows lies in its resource",
+		"QEMU allocates and reads by width, height and count from the wire; an offset or "
+		"stride past the resource shows QEMU's own memory on the screen",
 	},
 	[GUARD_RULE_DEVICE_SCSI] = {
 		"guard-device-field-scsi",

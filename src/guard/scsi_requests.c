@@ -20,6 +20,12 @@ enum {
 	VIRTIO_REQUEST_HEADER = 19 + 32,
 	VIRTIO_RESPONSE_HEADER = 12 + 96,
 	UNIT_ATTENTION = 6,
+	/* Past INT32_MAX bytes scsi_req_new (hw/scsi/scsi-bus.c) makes another request of it,
+	 * which reads nothing of what the disk wrote. How long a block is only the disk knows:
+	 * 64 KiB here, more than MODE SELECT can ask for, and nothing here starts a disk with
+	 * longer ones. In blocks of a sector it is 16 MiB, more than drivers ask for at once. */
+	BLOCK_BYTES_MAX = 65536,
+	BLOCKS_MAX = INT32_MAX / BLOCK_BYTES_MAX,
 };
 
 #define SECTOR_MAX ((uint64_t)INT64_MAX / SECTOR)
@@ -153,6 +159,9 @@ static bool read_command(Requests *requests, Request *request)
 		return refuse(requests, "a command that neither reads nor writes", command[0], 0);
 	if (unit != requests->unit)
 		return refuse(requests, "for another unit", unit, requests->unit);
+	if (command_blocks(command) > BLOCKS_MAX)
+		return refuse(requests, "blocks that its command moves", command_blocks(command),
+			      BLOCKS_MAX);
 	if (command_blocks(command))
 		request->direction = is_write ? DIRECTION_WRITE : DIRECTION_READ;
 	return true;
@@ -179,7 +188,8 @@ static bool sum_buffers(const Requests *requests, const VirtioElement *element, 
 }
 
 /* QEMU exits if the headers do not fit, and ends by assert if what is left is not what the command
- * moves (virtio_scsi_load_request). */
+ * moves (virtio_scsi_load_request). What is left it counts from behind the headers, or from the
+ * second buffer on, by a feature that the driver took: so both have to be the same. */
 static bool judge_buffers(const Requests *requests, const VirtioElement *element,
 			  const Request *request)
 {
@@ -192,6 +202,9 @@ static bool judge_buffers(const Requests *requests, const VirtioElement *element
 		return refuse(requests, "bytes of its header", out, VIRTIO_REQUEST_HEADER);
 	if (in < VIRTIO_RESPONSE_HEADER)
 		return refuse(requests, "bytes for its answer", in, VIRTIO_RESPONSE_HEADER);
+	if ((out == VIRTIO_REQUEST_HEADER) != (out == virtio_element_out_bytes(element, 0)) ||
+	    (in == VIRTIO_RESPONSE_HEADER) != (in == virtio_element_in_bytes(element, 0)))
+		return refuse(requests, "data in the buffer of a header", out, in);
 	out -= VIRTIO_REQUEST_HEADER;
 	in -= VIRTIO_RESPONSE_HEADER;
 	if (request->direction == DIRECTION_NONE)

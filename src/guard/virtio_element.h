@@ -2,7 +2,8 @@
 /*
  * A request that was taken from a virtio queue and waits, as QEMU's devices write it: struct
  * VirtQueueElementOld of a 64-bit little-endian host (qemu_put_virtqueue_element,
- * hw/virtio/virtio.c of 7.2 and 10.0). With packed rings be32 descriptors follow it.
+ * hw/virtio/virtio.c of 7.2 and 10.0). Where packed rings are offered, a be32 stands with
+ * it, which is not read here.
  */
 #ifndef SEALIFT_GUARD_VIRTIO_ELEMENT_H
 #define SEALIFT_GUARD_VIRTIO_ELEMENT_H

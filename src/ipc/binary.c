@@ -59,7 +59,7 @@ static bool encode_field(const Field *field, const uint8_t *base, Buffer *buffer
 	case FIELD_VARIANT:
 		return encode_object(variant_of(field, base), member, buffer, err);
 	}
-	assert(!"unknown field kind");
+	assert(0 && "unknown field kind");
 	return false;
 }
 
@@ -145,7 +145,7 @@ static bool decode_field(const Field *field, Reader *reader, uint8_t *base)
 		return variant && decode_object(variant, reader, member);
 	}
 	}
-	assert(!"unknown field kind");
+	assert(0 && "unknown field kind");
 	return false;
 }
 

@@ -114,6 +114,11 @@ static bool enter(Compare *compare, const VmNode *incoming, const VmNode *local)
 	if (incoming->version > local->version)
 		return refuse(compare, incoming->name, "newer than ours", incoming->version,
 			      local->version);
+	/* That of a subsection stands in the stream, and QEMU loads by it; that of a struct does
+	 * not. */
+	if (incoming->kind == VM_SUBSECTION && incoming->version != local->version)
+		return refuse(compare, incoming->name, "older than ours", incoming->version,
+			      local->version);
 	push(compare, incoming, local);
 	return true;
 }
@@ -177,12 +182,21 @@ static bool take_alias(Compare *compare, Pair *pair, const VmNode *incoming, con
 }
 
 /* Bytes that one side writes as zeros and does not read: a field that came or went between two
- * versions of QEMU. */
-static bool is_unused(const VmNode *incoming, const VmNode *local)
+ * versions of QEMU. What we read of it is read by its local name, and judged by that or not at all:
+ * a peer may not take a field away from who judges it. */
+static bool is_unused(const Compare *compare, const char *vmsd_name, const VmNode *incoming,
+		      const VmNode *local)
 {
-	return incoming->kind == VM_LEAF && local->kind == VM_LEAF &&
-	       bytes_of(incoming) == bytes_of(local) &&
-	       (!strcmp(incoming->type, "unused_buffer") || !strcmp(local->type, "unused_buffer"));
+	const CompareOptions *options = compare->options;
+
+	if (incoming->kind != VM_LEAF || local->kind != VM_LEAF ||
+	    bytes_of(incoming) != bytes_of(local))
+		return false;
+	if (!strcmp(local->type, "unused_buffer"))
+		return true;
+	return !strcmp(incoming->type, "unused_buffer") && !known_variable_type(local->type) &&
+	       !strstr(local->type, " equal") &&
+	       !(options->is_judged && options->is_judged(vmsd_name, local->name));
 }
 
 static bool is_same_field(const Compare *compare, const VmNode *incoming, const VmNode *local)
@@ -193,10 +207,29 @@ static bool is_same_field(const Compare *compare, const VmNode *incoming, const 
 		bytes_of(incoming) == bytes_of(local));
 }
 
+/* An incoming field that we do not have: QEMU reads what may be there once, and in its place. What
+ * was described again, or elsewhere, would be read as another field. */
+static bool take_optional(Compare *compare, Pair *pair, const VmNode *incoming)
+{
+	const KnownOptional *known = known_optional(pair->vmsd_name, incoming->name);
+	const VmNode *nodes = compare->incoming->nodes, *before = NULL;
+
+	for (uint32_t i = pair->incoming_first; i < pair->incoming; i = nodes[i].end) {
+		before = &nodes[i];
+		if (!strcmp(before->name, incoming->name))
+			return refuse(compare, incoming->name, "a field that is described twice", 2,
+				      1);
+	}
+	if (known && (!before || strcmp(before->name, known->behind) != 0))
+		return refuse(compare, incoming->name, "a field that is not in its place", 0, 0);
+	pair->incoming = incoming->end;
+	return check_optional(compare, incoming, false);
+}
+
 /* Fields that are not the same: passes those that need not be, and says how the others differ. */
 static bool pass_other(Compare *compare, Pair *pair, const VmNode *incoming, const VmNode *local)
 {
-	if (is_unused(incoming, local)) {
+	if (is_unused(compare, pair->vmsd_name, incoming, local)) {
 		pair->incoming = incoming->end;
 		pair->local = local->end;
 		return true;
@@ -215,10 +248,8 @@ static bool pass_other(Compare *compare, Pair *pair, const VmNode *incoming, con
 		pair->local = local->end;
 		return true;
 	}
-	if (bytes_of(incoming) && bytes_of(incoming) <= optional_bytes(compare, incoming)) {
-		pair->incoming = incoming->end;
-		return check_optional(compare, incoming, false);
-	}
+	if (bytes_of(incoming) && bytes_of(incoming) <= optional_bytes(compare, incoming))
+		return take_optional(compare, pair, incoming);
 	return error_set(compare->err, ERROR_PEER,
 			 "device %.80s: field %.80s of %.80s, not the local %.80s",
 			 compare->device->name, incoming->name, pair->vmsd_name, local->name);
@@ -251,10 +282,9 @@ static bool compare_single(Compare *compare, Pair *pair, const VmNode *incoming,
 		return refuse(compare, node->name, "a field of one side only",
 			      incoming ? bytes_of(incoming) : 0, local ? bytes_of(local) : 0);
 	if (incoming)
-		pair->incoming = incoming->end;
-	else
-		pair->local = local->end;
-	return !incoming || check_optional(compare, incoming, false);
+		return take_optional(compare, pair, incoming);
+	pair->local = local->end;
+	return true;
 }
 
 static const VmNode *find_subsection(const VmDescription *description, uint32_t first, uint32_t end,
@@ -269,8 +299,8 @@ static const VmNode *find_subsection(const VmDescription *description, uint32_t 
 
 static bool compare_known(Compare *compare, const VmNode *incoming, const KnownSubsection *known)
 {
-	if (incoming->version > known->version)
-		return refuse(compare, incoming->name, "newer than what is known",
+	if (incoming->version != known->version)
+		return refuse(compare, incoming->name, "another version than is known",
 			      incoming->version, known->version);
 	if (incoming->size_bytes < known->min_bytes || incoming->size_bytes > known->max_bytes)
 		return refuse(compare, incoming->name, "another length than is known",
@@ -330,25 +360,6 @@ static bool has_ended(const Compare *compare)
 	return !compare->depth && pair->incoming == pair->incoming_end && !is_field(local);
 }
 
-/* The tables tell the oldest version that they still load. */
-static bool check_minimum(const Compare *compare)
-{
-	const VmDevice *device = compare->device;
-	const DumpType *type = NULL;
-	uint32_t minimum = 0;
-
-	if (!compare->dump || !device->vmsd_name[0])
-		return true;
-	while ((type = dump_vmstate_find(compare->dump, device->vmsd_name, type))) {
-		if (type->minimum_version <= device->version)
-			return true;
-		minimum = type->minimum_version;
-	}
-	return !minimum || error_set(compare->err, ERROR_PEER,
-				     "device %.80s: version %u, older than %u, the oldest of %.80s",
-				     device->name, device->version, minimum, device->vmsd_name);
-}
-
 static bool compare_device(Compare *compare, const VmDevice *incoming, const VmDevice *local)
 {
 	compare->device = incoming;
@@ -364,11 +375,9 @@ static bool compare_device(Compare *compare, const VmDevice *incoming, const VmD
 		return error_set(compare->err, ERROR_PEER,
 				 "device %.80s: table \"%.80s\", not the local \"%.80s\"",
 				 incoming->name, incoming->vmsd_name, local->vmsd_name);
-	if (incoming->version > local->version)
+	if (incoming->vmsd_name[0] && incoming->version != local->version)
 		return error_set(compare->err, ERROR_PEER, "device %.80s: version %u, ours is %u",
 				 incoming->name, incoming->version, local->version);
-	if (!check_minimum(compare))
-		return false;
 	while (!has_ended(compare))
 		if (!step(compare))
 			return false;

@@ -45,11 +45,15 @@ typedef struct CompareOptions {
 	/* Bound of fields whose type is of variable length (virtio), and of those of which the
 	 * tables do not tell the length; at most COMPARE_VARIABLE_MAX is wise. */
 	uint32_t variable_max_bytes;
+	/* Whether somebody judges the value of a local field by its table and name: then the
+	 * incoming description may not call it unused. NULL: nobody does. */
+	bool (*is_judged)(const char *vmsd_name, const char *field);
 } CompareOptions;
 #define COMPARE_OPTIONS_DEFAULT ((CompareOptions){ .variable_max_bytes = COMPARE_VARIABLE_MAX })
 
 /*
- * Every incoming device exists here with the same instance, table and at most our version; every
+ * Every incoming device exists here with the same instance, table and version (QEMU leaves out
+ * fields that are newer than the version of a section or subsection, whatever is described); every
  * local one is in the stream unless it is optional; fields are equal in order, name, type, count
  * and size but for what may vary; what only one side has is listed (options, known_layout.h) and as
  * the tables have it; each subsection is known. ERROR_PEER names device, field and

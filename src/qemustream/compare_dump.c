@@ -54,6 +54,10 @@ static bool enter(Cover *cover, const VmNode *node, const DumpNode *table)
 	if (node->version > table->version || node->version < table->minimum_version)
 		return refuse(cover, node, "a version that we do not load", node->version,
 			      table->version);
+	/* That of a struct stands in no stream: QEMU loads it as its own is. */
+	if (node->kind == VM_STRUCT && node->version != table->version)
+		return refuse(cover, node, "a struct of another version", node->version,
+			      table->version);
 	assert(cover->depth < VMDESC_DEPTH_MAX);
 	cover->pairs[++cover->depth] =
 		(Pair){ .node = (uint32_t)(node - cover->description->nodes) + 1,
@@ -106,6 +110,9 @@ static bool skip_to(Cover *cover, Pair *pair, const VmNode *node, const DumpNode
 		const DumpNode *field = &nodes[pair->table];
 
 		if (node && is_name_of(node->name, field->name)) {
+			if (!field->is_conditional && field->field_version > pair->version)
+				return refuse(cover, node, "a field that we leave out of a version",
+					      pair->version, field->field_version);
 			*ret_field = field;
 			return true;
 		}

@@ -123,16 +123,31 @@ static bool refuse(Walk *walk, const VmNode *node, const char *what, unsigned lo
 }
 
 /* What QEMU's loader takes over without a look, and its writer never writes. */
+typedef struct Encoding {
+	const char *type, *what;
+	uint8_t least, most; /* of each byte */
+} Encoding;
+
+static const Encoding encodings[] = {
+	{ "bool", "a bool", 0, 1 },
+	{ "nullptr", "the mark of a null pointer", NULLPTR_MARK, NULLPTR_MARK },
+	{ "unused_buffer", "a byte of nothing", 0, 0 },
+	/* Without elements, which no description tells (vmdesc.h): none is counted or marked. */
+	{ "qtailq", "the mark of an element", 0, 0 },
+	{ "qlist", "the mark of an element", 0, 0 },
+	{ "gtree", "the mark of an element", 0, 0 },
+};
+
 static bool check_encoding(Walk *walk, const VmNode *node, const uint8_t *bytes, size_t size)
 {
-	const bool is_bool = !strcmp(node->type, "bool");
+	const Encoding *encoding = NULL;
 
-	if (!is_bool && strcmp(node->type, "nullptr"))
-		return true;
-	for (size_t i = 0; i < size; i++)
-		if (is_bool ? bytes[i] > 1 : bytes[i] != NULLPTR_MARK)
-			return refuse(walk, node, is_bool ? "a bool" : "the mark of a null pointer",
-				      bytes[i], is_bool ? 1 : NULLPTR_MARK);
+	for (size_t i = 0; i < ARRAY_SIZE(encodings); i++)
+		if (!strcmp(node->type, encodings[i].type))
+			encoding = &encodings[i];
+	for (size_t i = 0; encoding && i < size; i++)
+		if (bytes[i] < encoding->least || bytes[i] > encoding->most)
+			return refuse(walk, node, encoding->what, bytes[i], encoding->most);
 	return true;
 }
 

@@ -46,7 +46,10 @@ typedef struct FrameLevel {
 /* A leaf with all its elements. What it points to lives as long as the call. */
 typedef struct FrameField {
 	const VmDevice *device;
-	const VmNode *node;	  /* name, type, count, size of an element */
+	/* Name, type, count, size of an element. It may be a copy that stands alone (guard_local.c
+	 * tries lengths): nothing may walk from it to what is beside it in a description, but by
+	 * `levels` and `device`. */
+	const VmNode *node;
 	const FrameLevel *levels; /* outermost first */
 	size_t levels_count;
 	const uint8_t *bytes;
@@ -78,8 +81,9 @@ MUST_CHECK bool frame_sections(const uint8_t *held, size_t eof, const VmDescript
 
 /*
  * Walks one payload, whose first byte stands at `offset` in what the visitor is told. Beside the
- * lengths it holds what QEMU's own encoding holds: a bool is 0 or 1, a nullptr is '0', a
- * subsection stands where the description has it, with its name and version, and nowhere else.
+ * lengths it holds what QEMU's own encoding holds: a bool is 0 or 1, a nullptr is '0', unused bytes
+ * are 0, a subsection stands where the description has it, with its name and version, and nowhere
+ * else.
  */
 MUST_CHECK bool frame_payload(const uint8_t *payload, size_t size, size_t offset,
 			      const VmDevice *device, const VmDescription *description,

@@ -75,9 +75,9 @@ static const KnownAlias aliases[] = {
 
 static const KnownOptional optionals[] = {
 	/* by identify_set; hw/ide/core.c */
-	{ "ide_drive", "identify_data", false, 512, 1 },
+	{ "ide_drive", "identify_data", "identify_set", false, 512, 1 },
 	/* by log_num, up to PCIE_AER_LOG_MAX_LIMIT; hw/pci/pcie_aer.c */
-	{ "PCIE_AER_ERROR_LOG", "log", true, 40, 128 },
+	{ "PCIE_AER_ERROR_LOG", "log", "log_max", true, 40, 128 },
 };
 
 static const char *const variable_types[] = { "virtio", "virtio-gpu", "scsi-requests" };

@@ -32,6 +32,7 @@ typedef struct KnownAlias {
 typedef struct KnownOptional {
 	const char *vmsd_name; /* of the table that it stands in */
 	const char *field;
+	const char *behind; /* the field before it: it has no other place */
 	bool is_struct;
 	uint32_t size_bytes; /* of an element */
 	uint32_t max_count;

@@ -183,6 +183,20 @@ static void bad_package_device(Build *build)
 			build->bytes.data[at + 5 + 8 + DEVICE_BYTES] ^= 1;
 }
 
+/* A second section of a device, where nobody would look at it. */
+static void bad_package_behind(Build *build)
+{
+	put_before_switch(build);
+	put_package_of(build,
+		       COMMAND_HEADER + 2 * DEVICE_SECTION + COMMAND_HEADER + 4 + COMMAND_HEADER);
+	put_command(build, COMMAND_POSTCOPY_LISTEN, NULL, 0);
+	put_device(build, SAMPLE_DEVICE_ID, "timer");
+	put_ping(build, 3);
+	put_device(build, SAMPLE_DEVICE_ID + 1, "timer");
+	put_command(build, COMMAND_POSTCOPY_RUN, NULL, 0);
+	put_pages_behind(build);
+}
+
 static void bad_package_cut(Build *build)
 {
 	put_before_switch(build);
@@ -691,6 +705,8 @@ const Case agreed_cases[] = {
 	  bad_package_empty, "no device", NULL, POSTCOPY, false },
 	{ GUARD_RULE_DEVICE_FRAME, "a footer", MAIN, good_postcopy, bad_package_device, "footer",
 	  NULL, POSTCOPY, false },
+	{ GUARD_RULE_GRAMMAR, "a section behind a command", MAIN, good_postcopy, bad_package_behind,
+	  "section FULL of timer behind device state", NULL, POSTCOPY, false },
 	{ GUARD_RULE_CLOSED, "in the package", MAIN, good_postcopy, bad_package_cut,
 	  "early, inside device state", NULL, POSTCOPY, false },
 	{ GUARD_RULE_PING, "2 in the setup", MAIN, good_postcopy, bad_ping_early,

@@ -2,15 +2,21 @@
 /*
  * What a guard let through, put together again, for test_guard_differential.py:
  *
- *	reconstruct stream OUT MACHINE TWIN DUMP AGREED MAIN [MULTIFD...]
- *		Shows recorded channels to a guard. AGREED: as guard_features_parse has it. From
- *what comes out of it, and nothing else: OUT/ram/NAME, each block of RAM ("/" in its name is "!"),
- *then as `state`. reconstruct state OUT HELD OUT/held, device state from its first section on;
- *OUT/sections, a line for each section: name, instance, offset in held, size; OUT/fields, a line
- *for each field: name, instance, path, offset in held, size. Between them are tabs.
+ *	reconstruct stream OUT MACHINE TWIN DUMP AGREED MAIN [MULTIFD...] [PREEMPT]
+ *	reconstruct state OUT HELD
+ *
+ * The first shows recorded channels to a guard. AGREED: as guard_features_parse has it. From what
+ * comes out of it, and nothing else: OUT/ram/NAME, each block of RAM ("/" in its name is "!");
+ * OUT/held_at, at which byte of MAIN device state begins; then as the second does of HELD, which is
+ * device state from its first section on: OUT/held; OUT/sections, a line for each section: name,
+ * instance, offset in held, size; OUT/fields, a line for each field: name, instance, path, offset
+ * in held, size. Between them are tabs.
  *
  * Each page of each block must have come. Channels are brought together as the loading QEMU does
- * it: all wait for each other at each SYNC.
+ * it: all wait for each other at each SYNC. In postcopy device state comes in a package, without a
+ * description: the machine's own layout cuts it (guard_local.h). What was discarded before must
+ * have come again behind it, and no page that the destination has by then may, on main or preempt:
+ * userfaultfd places a page once. So the order of these two is the same to memory.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,9 +26,11 @@
 #include "base/bounds.h"
 #include "base/file.h"
 #include "guard/guard.h"
+#include "guard/guard_device.h"
 #include "qemustream/frame.h"
 #include "qemustream/main.h"
 #include "qemustream/multifd.h"
+#include "qemustream/preempt.h"
 #include "tests/guard/expand.h"
 #include "tests/guard/read_files.h"
 
@@ -53,6 +61,11 @@ typedef struct Streams {
 static bool keep(void *context, const uint8_t *bytes, size_t size, Error *err)
 {
 	return buffer_put(context, bytes, size, err);
+}
+
+static bool is_agreed(const Streams *streams, GuardFeature feature)
+{
+	return streams->agreed & GUARD_AGREED(feature);
 }
 
 static void judge_channel(Guard *guard, Streams *streams, unsigned int channel)
@@ -112,8 +125,12 @@ typedef struct Machine {
 	Memory memory;
 	unsigned int multifd;
 	Channel channels[LIMIT_CHANNELS];
-	RamKind sync; /* which records of main let it wait for the others */
-	size_t held_at;
+	RamKind sync;	  /* which records of main let it wait for the others */
+	bool placed_once; /* the destination's memory is behind userfaultfd */
+	size_t held_at;	  /* in main, as is where the package ends */
+	size_t package_end;
+	const VmDescription *state; /* of the package */
+	size_t state_bytes;
 } Machine;
 
 static void add_block(Memory *memory, const RamBlock *announced)
@@ -129,10 +146,13 @@ static void add_block(Memory *memory, const RamBlock *announced)
 }
 
 /* bytes NULL: zeros. The guard has held where a page may lie; here again, by itself. */
-static void set_page(Block *block, uint64_t offset, const uint8_t *bytes)
+static void set_page(Block *block, uint64_t offset, const uint8_t *bytes, bool once)
 {
 	if (offset % PAGE || offset >= block->size)
 		die("a page at 0x%" PRIx64 " of block %s came through", offset, block->name);
+	if (once && block->came[offset / PAGE])
+		die("page 0x%" PRIx64 " of block %s was there, and came again", offset,
+		    block->name);
 	if (bytes)
 		memcpy(block->bytes + offset, bytes, PAGE);
 	else
@@ -157,9 +177,10 @@ static void set_packet(Memory *memory, const MultifdPacket *packet, const uint8_
 		return;
 	block = find_block(memory, packet->block);
 	for (uint32_t i = 0; i < packet->normal_pages; i++)
-		set_page(block, multifd_packet_offset(packet, i), pages + (size_t)i * PAGE);
+		set_page(block, multifd_packet_offset(packet, i), pages + (size_t)i * PAGE, false);
 	for (uint32_t i = 0; i < packet->zero_pages; i++)
-		set_page(block, multifd_packet_offset(packet, packet->normal_pages + i), NULL);
+		set_page(block, multifd_packet_offset(packet, packet->normal_pages + i), NULL,
+			 false);
 }
 
 /* The unit at the front; false at the end of the channel. */
@@ -218,47 +239,188 @@ static void sync_channels(Machine *machine)
 			die("multifd channel %u ends before a SYNC that main waits for", i);
 }
 
+static void take_pages(Machine *machine, const RamUnit *ram)
+{
+	Block *block = &machine->memory.blocks[ram->block];
+
+	for (uint32_t i = 0; i < ram->count; i++)
+		set_page(block, ram->offset + (uint64_t)i * PAGE,
+			 ram->kind == RAM_PAGE ? ram->bytes + i * ram->stride_bytes : NULL,
+			 machine->placed_once);
+}
+
 static void take_ram(Machine *machine, const RamUnit *ram, const RamBlocks *blocks)
 {
-	Memory *memory = &machine->memory;
-
 	if (ram->kind == RAM_BLOCK)
-		add_block(memory, &blocks->items[ram->block]);
-	for (uint32_t i = 0; (ram->kind == RAM_PAGE || ram->kind == RAM_ZERO) && i < ram->count;
-	     i++)
-		set_page(&memory->blocks[ram->block], ram->offset + (uint64_t)i * PAGE,
-			 ram->kind == RAM_PAGE ? ram->bytes + i * ram->stride_bytes : NULL);
+		add_block(&machine->memory, &blocks->items[ram->block]);
+	if (ram->kind == RAM_PAGE || ram->kind == RAM_ZERO)
+		take_pages(machine, ram);
 	if (ram->kind == machine->sync)
 		sync_channels(machine);
 }
 
-/* Main up to its first section of device state. machine NULL: only tells whether it has records
- * MULTIFD_FLUSH, as machine types since 8.1 write them; those before wait at each EOS. */
-static bool walk_main(const Buffer *bytes, bool multifd, Machine *machine)
-{
-	const MainStreamOptions options = { .page_size = PAGE, .multifd = multifd };
-	Error err = ERROR_INIT;
-	AUTO_MAIN_STREAM MainStream *stream = main_stream_new(&options, &err);
-	bool has_flush = false;
-	MainUnit unit;
+/* --- the main channel --- */
 
-	for (size_t at = 0; stream; at += unit.size_bytes) {
-		if (main_stream_next(stream, bytes->data + at, bytes->used - at, &unit, &err) !=
-		    UNIT_WHOLE)
-			break;
-		if (unit.kind == MAIN_RAM) {
-			has_flush |= unit.ram.kind == RAM_MULTIFD_FLUSH;
-			if (machine)
-				take_ram(machine, &unit.ram, main_stream_blocks(stream));
-		}
-		if (unit.kind != MAIN_SECTION || unit.section.type != MAIN_SECTION_FULL)
-			continue;
-		if (machine)
-			machine->held_at = at;
-		return has_flush;
-	}
-	die("main channel: %s", err.category ? err.text : "no device state came out");
+typedef struct Walk {
+	MainStream *stream;
+	const Buffer *bytes;
+	size_t at; /* behind the unit that came last */
+} Walk;
+
+static void walk_open(Walk *walk, const MainStreamOptions *options, const Buffer *bytes)
+{
+	Error err = ERROR_INIT;
+
+	*walk = (Walk){ .stream = main_stream_new(options, &err), .bytes = bytes };
+	if (!walk->stream)
+		die("main channel: %s", err.text);
 }
+
+/* False at the end of the stream. */
+static bool walk_next(Walk *walk, MainUnit *unit)
+{
+	const size_t left = walk->bytes->used - walk->at;
+	Error err = ERROR_INIT;
+
+	if (!left && main_stream_finish(walk->stream, 0, &err))
+		return false;
+	if (!left || main_stream_next(walk->stream, walk->bytes->data + walk->at, left, unit,
+				      &err) != UNIT_WHOLE)
+		die("main channel, byte %zu: %s", walk->at, err.category ? err.text : "it is cut");
+	walk->at += unit->size_bytes;
+	return true;
+}
+
+static void discard(Machine *machine, const CommandUnit *command)
+{
+	Block *block = &machine->memory.blocks[command->block];
+
+	for (size_t i = 0; i < command->n_ranges; i++) {
+		const CommandRange range = command_get_range(command, i);
+
+		for (uint64_t page = 0; page < range.length / PAGE; page++)
+			block->came[range.start / PAGE + page] = false;
+	}
+}
+
+static void take_command(Machine *machine, const CommandUnit *command, size_t end)
+{
+	if (command->kind == COMMAND_POSTCOPY_RAM_DISCARD)
+		discard(machine, command);
+	if (command->kind == COMMAND_POSTCOPY_LISTEN)
+		machine->placed_once = true;
+	if (command->kind == COMMAND_PACKAGED)
+		machine->package_end = end + command->packaged_bytes;
+}
+
+static void take_unit(Walk *walk, Machine *machine, const MainUnit *unit)
+{
+	if (unit->kind == MAIN_RAM)
+		take_ram(machine, &unit->ram, main_stream_blocks(walk->stream));
+	if (unit->kind == MAIN_COMMAND)
+		take_command(machine, &unit->command, walk->at);
+}
+
+/* Up to the first section of device state; where that begins. machine NULL: only tells whether
+ * there are records MULTIFD_FLUSH, as machine types since 8.1 write them; those before wait at each
+ * EOS. */
+static size_t walk_to_state(Walk *walk, Machine *machine, bool *ret_has_flush, MainUnit *unit)
+{
+	while (walk_next(walk, unit)) {
+		if (unit->kind == MAIN_SECTION && unit->section.type == MAIN_SECTION_FULL)
+			return walk->at - unit->size_bytes;
+		*ret_has_flush |= unit->kind == MAIN_RAM && unit->ram.kind == RAM_MULTIFD_FLUSH;
+		if (machine)
+			take_unit(walk, machine, unit);
+	}
+	die("main channel: no device state came out");
+}
+
+static bool has_flush(const MainStreamOptions *options, const Buffer *bytes)
+{
+	bool found = false;
+	MainUnit unit;
+	Walk walk;
+
+	walk_open(&walk, options, bytes);
+	walk_to_state(&walk, NULL, &found, &unit);
+	main_stream_free(walk.stream);
+	return found;
+}
+
+/* --- postcopy --- */
+
+/* The twin's state begins with its first section. */
+static GuardDevice *read_twin(const Buffer *twin, const DumpVmstate *dump)
+{
+	const MainStreamOptions options = { .page_size = PAGE, .ignore_shared = true };
+	Error err = ERROR_INIT;
+	GuardDevice *device;
+	bool unused = false;
+	MainUnit unit;
+	size_t at;
+	Walk walk;
+
+	walk_open(&walk, &options, twin);
+	at = walk_to_state(&walk, NULL, &unused, &unit);
+	main_stream_free(walk.stream);
+	device = guard_device_new(twin->data + at, twin->used - at, dump, &err);
+	if (!device)
+		die("twin: %s", err.text);
+	return device;
+}
+
+static void cut_package(Machine *machine, GuardDevice *device, const Buffer *bytes)
+{
+	GuardCounters unused = { 0 };
+	Error err = ERROR_INIT;
+
+	if (machine->package_end <= machine->held_at || machine->package_end > bytes->used)
+		die("device state without a package");
+	if (!guard_device_judge_bare(device, bytes->data + machine->held_at,
+				     machine->package_end - machine->held_at, true, &machine->state,
+				     &machine->state_bytes, &unused, &err))
+		die("package: %s", err.text);
+}
+
+/* From the header of the first device's section, which `unit` is, to the end of main. */
+static void take_package(Walk *walk, Machine *machine, MainUnit *unit)
+{
+	size_t sections = 0;
+
+	do {
+		if (unit->kind == MAIN_SECTION && unit->section.type == MAIN_SECTION_FULL) {
+			if (sections == machine->state->devices_count)
+				die("a section more than the layout has cut");
+			if (unit->section.needs_length)
+				main_stream_expect_payload(
+					walk->stream, machine->state->devices[sections].size_bytes);
+			sections++;
+		}
+		take_unit(walk, machine, unit);
+	} while (walk_next(walk, unit));
+	if (sections != machine->state->devices_count)
+		die("%zu sections, the layout has cut %zu", sections,
+		    machine->state->devices_count);
+}
+
+static void take_preempt(Machine *machine, const RamBlocks *blocks, const Buffer *bytes)
+{
+	PreemptStream stream;
+	Error err = ERROR_INIT;
+	RamUnit unit;
+
+	preempt_stream_init(&stream, blocks, PAGE);
+	for (size_t at = 0; at < bytes->used; at += unit.size_bytes) {
+		if (preempt_stream_next(&stream, bytes->data + at, bytes->used - at, &unit, &err) !=
+		    UNIT_WHOLE)
+			die("preempt, byte %zu: %s", at, err.category ? err.text : "it is cut");
+		if (unit.kind != RAM_EOS)
+			take_pages(machine, &unit);
+	}
+}
+
+/* --- all channels --- */
 
 /* Behind main's last SYNC: sources before 9.0 leave a packet of nothing there. */
 static void end_channel(Channel *channel)
@@ -273,26 +435,47 @@ static void end_channel(Channel *channel)
 
 static MultifdCompression compression_of(const Streams *streams)
 {
-	if (streams->agreed & GUARD_AGREED(GUARD_ZLIB))
+	if (is_agreed(streams, GUARD_ZLIB))
 		return MULTIFD_COMPRESSION_ZLIB;
-	return streams->agreed & GUARD_AGREED(GUARD_ZSTD) ? MULTIFD_COMPRESSION_ZSTD
-							  : MULTIFD_COMPRESSION_NONE;
+	return is_agreed(streams, GUARD_ZSTD) ? MULTIFD_COMPRESSION_ZSTD : MULTIFD_COMPRESSION_NONE;
 }
 
-static void take_all(Machine *machine, const Streams *streams)
+static void open_multifd(Machine *machine, const Streams *streams)
 {
 	const MultifdOptions options = { .page_size = PAGE,
 					 .compression = compression_of(streams) };
-	const bool multifd = streams->channels > 1;
 
-	machine->multifd = streams->channels - 1;
+	machine->multifd = streams->channels - 1 - is_agreed(streams, GUARD_PREEMPT);
 	for (unsigned int i = 0; i < machine->multifd; i++) {
 		multifd_stream_init(&machine->channels[i].stream, &options);
 		expander_open(&machine->channels[i].expander, options.compression);
 		machine->channels[i].bytes = &streams->out[1 + i];
 	}
-	machine->sync = walk_main(&streams->out[0], multifd, NULL) ? RAM_MULTIFD_FLUSH : RAM_EOS;
-	walk_main(&streams->out[0], multifd, machine);
+}
+
+/* device: of the machine's own layout, for the package; not touched in precopy. */
+static void take_all(Machine *machine, const Streams *streams, GuardDevice *device)
+{
+	const Buffer *bytes = &streams->out[0];
+	MainStreamOptions options = { .page_size = PAGE };
+	bool unused = false;
+	MainUnit unit;
+	Walk walk;
+
+	open_multifd(machine, streams);
+	options.multifd = machine->multifd > 0;
+	options.postcopy = is_agreed(streams, GUARD_POSTCOPY);
+	machine->sync = has_flush(&options, bytes) ? RAM_MULTIFD_FLUSH : RAM_EOS;
+	walk_open(&walk, &options, bytes);
+	machine->held_at = walk_to_state(&walk, machine, &unused, &unit);
+	if (options.postcopy) {
+		cut_package(machine, device, bytes);
+		take_package(&walk, machine, &unit);
+	}
+	if (is_agreed(streams, GUARD_PREEMPT))
+		take_preempt(machine, main_stream_blocks(walk.stream),
+			     &streams->out[streams->channels - 1]);
+	main_stream_free(walk.stream);
 	for (unsigned int i = 0; i < machine->multifd; i++)
 		end_channel(&machine->channels[i]);
 }
@@ -372,12 +555,24 @@ static bool on_field(void *context, const FrameField *field, Error *err)
 	return true;
 }
 
-static void write_state(const char *out, const uint8_t *held, size_t size)
+static void write_sections(const char *out, const uint8_t *held, size_t size,
+			   const VmDescription *description)
 {
 	AUTO_FILE FILE *sections = create(out, "sections");
 	AUTO_FILE FILE *fields = create(out, "fields");
 	Lists lists = { sections, fields };
 	const FrameVisitor visitor = { on_section, on_field, &lists };
+	Error err = ERROR_INIT;
+
+	if (!frame_sections(held, size, description, &visitor, &err))
+		die("%s", err.text);
+	if (fflush(sections) || fflush(fields))
+		die("%s: cannot be written", out);
+}
+
+/* With the description at its end. */
+static void write_state(const char *out, const uint8_t *held, size_t size)
+{
 	AUTO_VMDESC VmDescription *description = NULL;
 	Error err = ERROR_INIT;
 	size_t eof;
@@ -386,11 +581,25 @@ static void write_state(const char *out, const uint8_t *held, size_t size)
 		die("%s", err.text);
 	description = vmdesc_parse(held + eof + VMDESC_HEADER, size - eof - VMDESC_HEADER,
 				   &VMDESC_LIMITS_DEFAULT, &err);
-	if (!description || !frame_sections(held, eof, description, &visitor, &err))
+	if (!description)
 		die("%s", err.text);
-	if (fflush(sections) || fflush(fields))
-		die("%s: cannot be written", out);
+	write_sections(out, held, eof, description);
 	write_file(out, "held", held, size);
+}
+
+static void write_machine(const char *out, const Machine *machine, const Buffer *main)
+{
+	const uint8_t *held = main->data + machine->held_at;
+	AUTO_FILE FILE *file = create(out, "held_at");
+
+	write_ram(out, &machine->memory);
+	if (fprintf(file, "%zu\n", machine->held_at) < 0 || fflush(file))
+		die("%s: cannot be written", out);
+	if (machine->state) {
+		write_sections(out, held, machine->state_bytes, machine->state);
+		write_file(out, "held", held, machine->state_bytes);
+	} else
+		write_state(out, held, main->used - machine->held_at);
 }
 
 static Buffer read_stream(const char *path)
@@ -406,6 +615,8 @@ static int run_stream(int argc, char **argv)
 	static Streams streams;
 	static Machine machine;
 	AUTO_BUFFER Buffer twin = { 0 }, dump = { 0 };
+	AUTO_DUMP_VMSTATE DumpVmstate *tables = NULL;
+	AUTO_GUARD_DEVICE GuardDevice *device = NULL;
 	Error err = ERROR_INIT;
 
 	if (argc <= ARG_MAIN || argc - ARG_MAIN > LIMIT_CHANNELS)
@@ -414,15 +625,17 @@ static int run_stream(int argc, char **argv)
 		die("%s", err.text);
 	twin = read_stream(argv[ARG_TWIN]);
 	dump = read_stream(argv[ARG_DUMP]);
+	tables = dump_vmstate_parse(dump.data, dump.used, &err);
+	if (!tables)
+		die("%s", err.text);
+	device = read_twin(&twin, tables);
 	for (int i = ARG_MAIN; i < argc; i++) {
 		streams.out[streams.channels] = BUFFER_INIT(STREAM_MAX);
 		streams.in[streams.channels++] = read_stream(argv[i]);
 	}
 	judge_all(&streams, argv[ARG_MACHINE], &twin, &dump);
-	take_all(&machine, &streams);
-	write_ram(argv[ARG_OUT], &machine.memory);
-	write_state(argv[ARG_OUT], streams.out[0].data + machine.held_at,
-		    streams.out[0].used - machine.held_at);
+	take_all(&machine, &streams, device);
+	write_machine(argv[ARG_OUT], &machine, &streams.out[0]);
 	return 0;
 }
 

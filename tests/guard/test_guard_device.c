@@ -452,7 +452,8 @@ static void test_opaque_device(void **state)
 {
 	static const char longer[] = DESCRIPTION(OLD_STYLE("5"));
 	AUTO_BUFFER Buffer twin = BUFFER_INIT(HELD_MAX), held = BUFFER_INIT(HELD_MAX);
-	AUTO_HELD_PAIR HeldPair good = { 0 }, bad = { 0 };
+	AUTO_BUFFER Buffer other = BUFFER_INIT(HELD_MAX);
+	AUTO_HELD_PAIR HeldPair good = { 0 }, bad = { 0 }, older = { 0 };
 	Error err;
 
 	(void)state;
@@ -464,6 +465,11 @@ static void test_opaque_device(void **state)
 	put_description(&held, longer);
 	assert_works(held_pair_make(&bad, &held, &twin, &err), &err);
 	assert_refused(held_pair_judge(&bad, &err), GUARD_RULE_DEVICE_OPAQUE, "5 bytes", &err);
+	put_section(&other, 1, "old", 3, "abcd", 4);
+	put_description(&other, old_json);
+	assert_works(held_pair_make(&older, &other, &twin, &err), &err);
+	assert_refused(held_pair_judge(&older, &err), GUARD_RULE_DEVICE_OPAQUE,
+		       "version 3, the local one has 4", &err);
 }
 
 static void test_bad_twin(void **state)

@@ -386,6 +386,14 @@ static void test_blk_requests(void **state)
 	(void)state;
 	assert_works(judge(&blk, &waits, &err), &err);
 	assert_works(judge(&waits, &waits, &err), &err);
+	/* Packed rings are offered, and whether they were taken does not matter: QEMU reads four
+	 * bytes more. */
+	waits.packed = true;
+	REFUSED(waits, VIRTIO_BLK, "packed rings are offered", (void)with_);
+	REFUSED(waits, VIRTIO_BLK, "packed rings are offered", with_.features_high = 4,
+		with_.last_available = 7);
+	PASSES(waits, with_.request = false);
+	waits.packed = false;
 	REFUSED(waits, VIRTIO_BLK, "mark", with_.request_mark = 2);
 	REFUSED(waits, VIRTIO_BLK, "queue of a request", with_.request_queue = 2);
 	REFUSED(waits, VIRTIO_BLK, "entry of a request", with_.request_index = 256);
@@ -447,8 +455,8 @@ static void test_scsi_requests(void **state)
 		       "no disk that is known", &err);
 }
 
-/* A resource of 3 x 2 pixels with so many pieces, then 40 bytes of scanouts. */
-static void put_gpu(Buffer *b, uint32_t width, uint32_t height, uint32_t pieces, size_t scanouts)
+/* A resource of 3 x 2 pixels with so many pieces. */
+static void put_resource(Buffer *b, uint32_t width, uint32_t height, uint32_t pieces)
 {
 	put_number(b, 1, 4);
 	put_number(b, width, 4);
@@ -456,8 +464,21 @@ static void put_gpu(Buffer *b, uint32_t width, uint32_t height, uint32_t pieces,
 	put_number(b, 1, 4);
 	put_number(b, pieces, 4);
 	put_zeros(b, 12 + 3 * 2 * 4);
+}
+
+/* The end of resources, and a scanout of so many bytes that shows nothing. */
+static void put_scanout(Buffer *b, size_t bytes)
+{
 	put_number(b, 0, 4);
-	put_zeros(b, scanouts);
+	put_number(b, 0, 4);
+	put_number(b, 1, 4);
+	put_zeros(b, bytes);
+}
+
+static void put_gpu(Buffer *b, uint32_t width, uint32_t height, uint32_t pieces, size_t scanout)
+{
+	put_resource(b, width, height, pieces);
+	put_scanout(b, scanout);
 }
 
 static void test_gpu(void **state)
@@ -472,7 +493,7 @@ static void test_gpu(void **state)
 	Error err;
 
 	(void)state;
-	put_zeros(&none, 44);
+	put_scanout(&none, 40);
 	put_gpu(&good, 3, 2, 1, 40);
 	assert_works(judge_field("virtio-gpu", &none, &none, &err), &err);
 	assert_works(judge_field("virtio-gpu", &none, &good, &err), &err);
@@ -486,6 +507,97 @@ static void test_gpu(void **state)
 		assert_refused(judge_field("virtio-gpu", &none, &b, &err),
 			       GUARD_RULE_DEVICE_VIRTIO_GPU, "device d", &err);
 	}
+}
+
+/* What a scanout shows of the resource of 3 x 2 pixels. */
+typedef struct Picture {
+	uint32_t resource, width, height, x, y;
+	uint32_t format, pixel, picture_width, picture_height, stride, offset;
+} Picture;
+
+/* Its last row and two last columns: up to the last byte. */
+static const Picture corner = { 1, 2, 1, 1, 1, 0x20020888, 4, 3, 2, 12, 12 + 4 };
+
+static bool judge_picture(const Picture *p, uint32_t count, Error *err)
+{
+	AUTO_BUFFER Buffer none = BUFFER_INIT(HELD_MAX), b = BUFFER_INIT(HELD_MAX);
+
+	put_scanout(&none, 64);
+	put_resource(&b, 3, 2, 1);
+	put_number(&b, 0, 4);
+	put_number(&b, 1, 4);
+	put_number(&b, count, 4);
+	put_number(&b, p->resource, 4);
+	put_number(&b, p->width, 4);
+	put_number(&b, p->height, 4);
+	put_number(&b, p->x, 4);
+	put_number(&b, p->y, 4);
+	put_zeros(&b, 20);
+	put_number(&b, p->format, 4);
+	put_number(&b, p->pixel, 4);
+	put_number(&b, p->picture_width, 4);
+	put_number(&b, p->picture_height, 4);
+	put_number(&b, p->stride, 4);
+	put_number(&b, p->offset, 4);
+	*err = ERROR_INIT;
+	return judge_field("virtio-gpu", &none, &b, err);
+}
+
+#define PICTURE(...)                                                                               \
+	({                                                                                         \
+		Picture with_ = corner;                                                            \
+		__VA_ARGS__;                                                                       \
+		with_;                                                                             \
+	})
+#define PICTURE_REFUSED(part, ...)                                                                 \
+	do {                                                                                       \
+		const Picture picture_ = PICTURE(__VA_ARGS__);                                     \
+		Error err_;                                                                        \
+		assert_refused(judge_picture(&picture_, 1, &err_), GUARD_RULE_DEVICE_VIRTIO_GPU,   \
+			       part, &err_);                                                       \
+	} while (0)
+#define PICTURE_PASSES(...)                                                                        \
+	do {                                                                                       \
+		const Picture picture_ = PICTURE(__VA_ARGS__);                                     \
+		Error err_;                                                                        \
+		assert_works(judge_picture(&picture_, 1, &err_), &err_);                           \
+	} while (0)
+
+/* QEMU makes a picture of these numbers and the resource's memory, and shows it. */
+static void test_gpu_scanouts(void **state)
+{
+	Error err;
+
+	(void)state;
+	PICTURE_PASSES((void)with_);
+	PICTURE_PASSES(with_.format = 0x20098888);
+	PICTURE_PASSES(with_ = (Picture){ 1, 3, 2, 0, 0, 0x20020888, 4, 3, 2, 12, 0 });
+	/* All of it, as before 9.0; and nothing is shown. */
+	PICTURE_PASSES(with_.format = 0, with_.offset = 4096);
+	PICTURE_PASSES(with_.resource = 0, with_.offset = 4096);
+	PICTURE_REFUSED("that there is not", with_.resource = 2);
+	PICTURE_REFUSED("end of a picture (28, bound 24)", with_.offset = 20);
+	PICTURE_REFUSED("end of a picture", with_.offset = 0xfffffffc);
+	PICTURE_REFUSED("end of a picture (36, bound 24)", with_.height = 2, with_.y = 0);
+	PICTURE_REFUSED("stride or offset", with_.offset = 15);
+	PICTURE_REFUSED("stride or offset", with_.stride = 16);
+	PICTURE_REFUSED("stride or offset", with_.stride = 4);
+	PICTURE_REFUSED("stride or offset", with_.stride = 10);
+	PICTURE_REFUSED("format", with_.format = 0x10020565);
+	PICTURE_REFUSED("format", with_.format = 0x40020888);
+	PICTURE_REFUSED("format", with_.pixel = 3);
+	PICTURE_REFUSED("larger than its resource", with_.picture_width = 4);
+	PICTURE_REFUSED("larger than its resource", with_.picture_height = 3);
+	PICTURE_REFUSED("columns", with_.x = 2);
+	PICTURE_REFUSED("columns", with_.width = 0);
+	PICTURE_REFUSED("columns", with_.x = UINT32_MAX);
+	PICTURE_REFUSED("rows", with_.y = 2);
+	PICTURE_REFUSED("rows", with_.height = 0);
+	PICTURE_REFUSED("rows", with_.format = 0, with_.height = 3);
+	assert_refused(judge_picture(&corner, 0, &err), GUARD_RULE_DEVICE_VIRTIO_GPU, "scanouts",
+		       &err);
+	assert_refused(judge_picture(&corner, 2, &err), GUARD_RULE_DEVICE_VIRTIO_GPU,
+		       "so many scanouts", &err);
 }
 
 /* Any byte of a field may be anything: what is judged reads nothing past its end. */
@@ -525,7 +637,7 @@ int main(void)
 		cmocka_unit_test(test_net_hash_table), cmocka_unit_test(test_blk_requests),
 		cmocka_unit_test(test_console_ports),  cmocka_unit_test(test_unknown_kind),
 		cmocka_unit_test(test_scsi_requests),  cmocka_unit_test(test_gpu),
-		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_gpu_scanouts),   cmocka_unit_test(test_damage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,9 @@ stays paused. The recorded channels go through a guard, and from what comes out 
 (reconstruct.c) builds every block of RAM and every section of device state. The same is taken from
 the QEMU that has loaded: the guest's memory from the file behind it, everything from the stream of a
 second migration into a file, which is read here and not by the project's decoders. All must be equal
-to the byte, but for the fields of DIFFERS. At the end of each case one byte of a page and one of a
+to the byte, but for the fields of DIFFERS. In postcopy the destination, started with -S, stays
+paused behind POSTCOPY_RUN too; it is made to ask for pages by reading its memory from outside, so
+that there is something on the preempt channel. At the end of each case one byte of a page and one of a
 device's field is changed in what was recorded: the comparison must find each.
 
 SEALIFT_QEMU, SEALIFT_STOCK_QEMU and SEALIFT_GUEST_DIR as for the other tests here. Exit status 77:
@@ -17,6 +19,7 @@ no case could be tried.
 """
 
 import argparse
+import contextlib
 import importlib.machinery
 import importlib.util
 import json
@@ -41,6 +44,8 @@ import test_guard_busy  # noqa: E402
 
 DEADLINE_S = 120
 PAGE = 4096
+SHARED_MEMORY = "/dev/shm"
+ASKED = 64  # pages all over the guest's memory from 1 MiB on
 CONSOLE_WAIT = re.compile(rb"^walker t=([2-9]|\d\d)", re.M)
 
 
@@ -55,11 +60,19 @@ def stock_qemu():
 
 
 class Case:
-    def __init__(self, machine, source=new_qemu, channels=0, guest=False, waiting=None,
-                 compression="none"):
-        self.machine, self.source, self.channels, self.guest = machine, source, channels, guest
+    def __init__(self, machine, source=new_qemu, destination=new_qemu, channels=0, guest=False,
+                 waiting=None, compression="none", postcopy=False, preempt=False, refused=None):
+        self.machine, self.source, self.destination = machine, source, destination
+        self.channels, self.guest = channels, guest
         self.waiting = waiting  # on which disk a request of the firmware does, as one fails
         self.compression = compression
+        self.postcopy, self.preempt = postcopy or preempt, preempt
+        self.refused = refused  # by which rule the guard refuses it, as GUARD.md says
+
+    def agreed(self):
+        words = [f"multifd-{self.compression}"] if self.compression != "none" else []
+        words += ["postcopy-ram"] if self.postcopy else []
+        return ",".join(words + (["postcopy-preempt"] if self.preempt else []))
 
 
 CASES = {
@@ -79,6 +92,19 @@ CASES = {
     "waiting-scsi": Case("q35", waiting="scsi"),
     "waiting-usb": Case("q35", waiting="usb"),
     "waiting-ide": Case("q35", waiting="ide"),
+    "postcopy": Case("q35", postcopy=True),
+    "postcopy-i440fx": Case("pc", postcopy=True),
+    "postcopy-up": Case("pc-q35-7.2", source=stock_qemu, postcopy=True),
+    "postcopy-old": Case("pc-q35-7.2", source=stock_qemu, destination=stock_qemu, postcopy=True),
+    "postcopy-waiting-blk": Case("q35", waiting="blk", postcopy=True),
+    "postcopy-waiting-scsi": Case("q35", waiting="scsi", postcopy=True,
+                                  refused="guard-device-field-scsi"),
+    "postcopy-waiting-usb": Case("q35", waiting="usb", postcopy=True),
+    "postcopy-waiting-ide": Case("q35", waiting="ide", postcopy=True),
+    "postcopy-busy": Case("q35", guest=True, postcopy=True),
+    "postcopy-busy-i440fx": Case("pc", guest=True, postcopy=True),
+    "preempt": Case("q35", preempt=True),
+    "preempt-busy": Case("q35", guest=True, preempt=True),
 }
 
 # What QEMU has otherwise than it came, and may: device, path, which bytes of the field, why.
@@ -120,8 +146,8 @@ def guest_folder():
 class Side:
     """The source or the destination, its memory in a file that is there to be read."""
 
-    def __init__(self, case, binary, folder, name, extra):
-        self.memory = os.path.join(folder, name + ".memory")
+    def __init__(self, case, binary, folder, memory, name, extra):
+        self.memory = os.path.join(memory, name + ".memory")
         self.console = os.path.join(folder, name + ".console")
         arguments = ["-m", str(mebibytes(case)), "-object",
                      f"memory-backend-file,id=pc.ram,size={mebibytes(case)}M,share=on,"
@@ -176,48 +202,98 @@ def loader_arguments(case, folder):
     return ["-device", f"loader,file={path},addr=0x100000,force-raw=on"]
 
 
+def asked_pages(case):
+    pages = mebibytes(case) * (1 << 20) // PAGE
+    return range(256, pages, pages // ASKED)
+
+
+def ask_for_pages(case, side):
+    """As devices would that read the guest's memory: whoever reads waits for the page."""
+    for page in asked_pages(case):
+        side.qmp.command("human-monitor-command",
+                         **{"command-line": f"xp /1xg {page * PAGE:#x}"})
+
+
+def start_postcopy(case, source, destination):
+    source.qmp.wait_migration("active")
+    source.qmp.command("migrate-start-postcopy")
+    destination.qmp.wait_migration("postcopy-active")
+    ask_for_pages(case, destination)
+    if source.qmp.command("query-migrate")["status"] != "postcopy-active":
+        raise capture.Failed("postcopy was over before all pages were asked for")
+    source.qmp.command("migrate-set-parameters", **{"max-postcopy-bandwidth": 0})
+
+
+def options_of(case):
+    words = ["unused", "--multifd", case.compression if case.channels else "off",
+             "--channels", str(case.channels or 1)]
+    return capture.parse(words + ["--postcopy"] * case.postcopy + ["--preempt"] * case.preempt)
+
+
 def migrate(case, source, destination, relay):
-    options = capture.parse(["unused", "--multifd", case.compression if case.channels else "off",
-                             "--channels", str(case.channels or 1)])
     for side in (source, destination):
-        capture.prepare(side.qmp, options)
+        capture.prepare(side.qmp, options_of(case))
     destination.qmp.command("migrate-incoming", uri="unix:" + relay.dial_path)
     if case.guest:
         source.wait_for_guest()
     if case.waiting:
         source.wait_for_error()
+    if case.postcopy:
+        # Slow, so that neither part is over before it was asked for something.
+        source.qmp.command("migrate-set-parameters", **{"max-bandwidth": 1 << 20,
+                                                        "max-postcopy-bandwidth": 1 << 20})
     source.qmp.command("migrate", uri="unix:" + relay.listen_path)
+    if case.postcopy:
+        start_postcopy(case, source, destination)
     source.qmp.wait_migration("completed")
     destination.qmp.wait_migration("completed")
+    status = destination.qmp.command("query-status")["status"]
+    if case.postcopy and status != "paused":
+        raise AssertionError(f"the destination is {status} after postcopy")
 
 
 def migrate_out(side, path):
     """All that it has, into a file. Not multifd: this stream is read here."""
     side.qmp.command("migrate-set-capabilities", capabilities=[
-        {"capability": name, "state": False} for name in ("multifd", "return-path")])
+        {"capability": name, "state": False}
+        for name in ("multifd", "postcopy-preempt", "postcopy-ram", "return-path")])
     side.qmp.command("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
     side.qmp.command("migrate", uri=f"exec:cat > '{path}'")
     side.qmp.wait_migration("completed")
+
+
+@contextlib.contextmanager
+def memory_folder(case, folder):
+    """Where the guest's memory lies: a postcopied one must be in a tmpfs, as userfaultfd wants it."""
+    if not case.postcopy:
+        yield folder
+        return
+    if not os.access(SHARED_MEMORY, os.W_OK):
+        raise Skip("no " + SHARED_MEMORY)
+    with tempfile.TemporaryDirectory(prefix="sealift-differential.", dir=SHARED_MEMORY) as memory:
+        yield memory
 
 
 def record(case, folder):
     """OUT/*.forward as capture.py has them; OUT/memory and OUT/after of the QEMU that loaded."""
     out = os.path.join(folder, "out")
     os.mkdir(out)
-    relay = capture.Relay(folder, out, [])
-    destination = source = None
-    try:
-        destination = Side(case, new_qemu(), folder, "destination-qemu",
-                           ["-S", "-incoming", "defer"])
-        source = Side(case, case.source(), folder, "source-qemu", loader_arguments(case, folder))
-        migrate(case, source, destination, relay)
-        shutil.copyfile(destination.memory, os.path.join(out, "memory"))
-        migrate_out(destination, os.path.join(out, "after"))
-    finally:
-        for side in (source, destination):
-            if side:
+    relay = capture.Relay(folder, out, capture.unmarked_connections(options_of(case)))
+    sides = []
+    with memory_folder(case, folder) as memory:
+        try:
+            sides.append(Side(case, case.destination(), folder, memory, "destination-qemu",
+                              ["-S", "-incoming", "defer"]))
+            sides.append(Side(case, case.source(), folder, memory, "source-qemu",
+                              loader_arguments(case, folder)))
+            destination, source = sides
+            migrate(case, source, destination, relay)
+            shutil.copyfile(destination.memory, os.path.join(out, "memory"))
+            migrate_out(destination, os.path.join(out, "after"))
+        finally:
+            for side in sides:
                 side.kill()
-        relay.close()
+            relay.close()
     return out
 
 
@@ -226,7 +302,7 @@ def make_twin(case, folder, out):
     if case.guest:
         arguments = ["-chardev", "null,id=console", *arguments]
     return TWIN.make(argparse.Namespace(
-        out=out, qemu=new_qemu(), machine=case.machine, memory=mebibytes(case),
+        out=out, qemu=case.destination(), machine=case.machine, memory=mebibytes(case),
         memory_id="pc.ram", arguments=arguments))
 
 
@@ -312,9 +388,14 @@ class State:
     def __init__(self, folder):
         with open(os.path.join(folder, "held"), "rb") as file:
             self.held = file.read()
-        self.sections, self.fields = {}, {}
+        self.held_at = None  # of a stream that was reconstructed
+        if os.path.exists(os.path.join(folder, "held_at")):
+            with open(os.path.join(folder, "held_at"), encoding="ascii") as file:
+                self.held_at = int(file.read())
+        self.sections, self.fields, self.starts = {}, {}, {}
         for name, instance, at, size in self.lines(folder, "sections"):
             self.sections[name, int(instance)] = self.held[int(at):int(at) + int(size)]
+            self.starts[name, int(instance)] = int(at)
         for name, instance, path, at, size in self.lines(folder, "fields"):
             key = name, int(instance)
             self.fields.setdefault(key, {})[path] = int(at), int(size)
@@ -329,6 +410,12 @@ class State:
             return None
         at, size = self.fields[key][path]
         return self.held[at:at + size]
+
+    def same_place(self, key, path, other):
+        """Whether the other has these bytes where this field is, under whatever name."""
+        at, size = self.fields[key][path]
+        at -= self.starts[key]
+        return self.bytes_of(key, path) == other.sections[key][at:at + size]
 
 
 def short(data):
@@ -349,6 +436,11 @@ def is_allowed(key, path, a, b):
 def differing_fields(key, ours, theirs):
     for path in {**ours.fields[key], **theirs.fields[key]}:
         a, b = ours.bytes_of(key, path), theirs.bytes_of(key, path)
+        # A package has no names: of what the twin lacks the guard knows the length alone.
+        if a is None and theirs.same_place(key, path, ours):
+            continue
+        if b is None and ours.same_place(key, path, theirs):
+            continue
         if a != b:
             yield path, a, b
 
@@ -417,6 +509,7 @@ def reconstruct(program, folder, machine, agreed, out):
     channels = sorted(name for name in os.listdir(out)
                       if name.startswith("multifd-") and name.endswith(".forward"))
     shutil.rmtree(folder, ignore_errors=True)
+    channels += ["preempt.forward"] * ("preempt" in agreed)
     call(program, "stream", folder, machine,
          os.path.join(out, "twin"), os.path.join(out, "dump"), agreed,
          *(os.path.join(out, name) for name in ("main.forward", *channels)))
@@ -449,9 +542,10 @@ def must_fail(check, path, at, expected):
         raise AssertionError(f"byte {at} of {os.path.basename(path)} was changed, found: {found}")
 
 
-def find_page(folder, out):
+def find_page(folder, out, asked=None):
     """A file, and where in it stands a byte of a page that came once: it is amid bytes that stand
-    nowhere else, so that it is in no header either."""
+    nowhere else, so that it is in no header either. asked: one of these pages, which came on the
+    preempt channel."""
     with open(os.path.join(folder, "ram", "pc.ram"), "rb") as file:
         ram = file.read()
     streams = {}
@@ -459,35 +553,50 @@ def find_page(folder, out):
         with open(os.path.join(out, name), "rb") as file:
             streams[name] = file.read()
     # Here and there, since a guest's first pages come again; always the same places.
-    for page in random.Random(1).sample(range(256, len(ram) // PAGE), len(ram) // PAGE - 256):
+    pages = random.Random(1).sample(range(256, len(ram) // PAGE), len(ram) // PAGE - 256)
+    for page in asked or pages:
         offset = page * PAGE
         # A short piece: CPython looks for long ones slowly.
         piece = ram[offset + PAGE // 2:offset + PAGE // 2 + 64]
         if len(set(piece)) < 32:
             continue
         counts = {name: data.count(piece) for name, data in streams.items()}
-        if sum(counts.values()) == 1:
-            name = max(counts, key=counts.get)
+        name = max(counts, key=counts.get)
+        if sum(counts.values()) == 1 and (not asked or name == "preempt.forward"):
             return os.path.join(out, name), streams[name].index(piece)
-    raise AssertionError("no page that came once")
+    raise AssertionError("no page that came once" + " on the preempt channel" * bool(asked))
 
 
-def self_test(program, folder, machine, agreed, out, loaded):
+def self_test(program, folder, case, machine, out, loaded):
+    agreed = case.agreed()
+
     def check():
         return compare(program, folder, machine, agreed, out, loaded)
 
     main = os.path.join(out, "main.forward")
     state = State(folder)
     # Of a compressed page no byte can be told, and one that is changed breaks the stream.
-    if not agreed:
+    if case.compression == "none":
         must_fail(check, *find_page(folder, out), "block pc.ram")
+    if case.preempt:
+        must_fail(check, *find_page(folder, out, asked_pages(case)), "block pc.ram")
     # A register of the CPU: any value may come.
     at, _ = state.fields["cpu", 0]["env.regs"]
-    must_fail(check, main, os.path.getsize(main) - len(state.held) + at, "env.regs")
+    must_fail(check, main, state.held_at + at, "env.regs")
+
+
+def must_be_refused(program, folder, case, machine, out):
+    try:
+        reconstruct(program, folder, machine, case.agreed(), out)
+    except AssertionError as why:
+        if str(why).startswith(case.refused + ":"):
+            return f"refused: {why}"
+        raise
+    raise AssertionError(f"passed, and is refused by {case.refused} as GUARD.md says")
 
 
 def run_case(program, folder, case):
-    if not case.source():
+    if not case.source() or not case.destination():
         raise Skip("no SEALIFT_STOCK_QEMU")
     if case.guest:
         guest_folder()
@@ -496,15 +605,16 @@ def run_case(program, folder, case):
         machine = make_twin(case, folder, out)
     except capture.Unavailable as why:
         raise Skip(str(why)) from why
-    except capture.Failed as why:
+    except (capture.Failed, OSError) as why:
         raise AssertionError(str(why)) from why
-    loaded = Loaded(program, folder, out)
     built = os.path.join(folder, "built")
-    agreed = "" if case.compression == "none" else f"multifd-{case.compression}"
-    found = compare(program, built, machine, agreed, out, loaded)
+    if case.refused:
+        return must_be_refused(program, built, case, machine, out)
+    loaded = Loaded(program, folder, out)
+    found = compare(program, built, machine, case.agreed(), out, loaded)
     if found:
         raise AssertionError("\n    ".join([""] + found[:100]))
-    self_test(program, built, machine, agreed, out, loaded)
+    self_test(program, built, case, machine, out, loaded)
     return (f"{len(loaded.blocks)} blocks, {sum(map(len, loaded.blocks.values())) >> 20} MiB; "
             f"{len(loaded.state.sections)} sections, "
             f"{sum(map(len, loaded.state.sections.values()))} bytes")

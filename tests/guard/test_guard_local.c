@@ -19,14 +19,19 @@
 #define COMMON TABLE("cpu_common", FIELD("halted", "uint32", "4"))
 #define PM     TABLE("ich9_pm", FIELD("x", "uint8", "1"))
 #define ESP    TABLE("esp", FIELD("x", "uint8", "1"))
-#define LOCAL                                                                                                   \
-	DESCRIPTION(DEVICE("rich", RICH) ", " DEVICE("disk", DISK) ", " DEVICE("middle", MIDDLE) ", " DEVICE(   \
-		"last",                                                                                         \
-		LAST) ", " DEVICE("hpet",                                                                       \
-				  HPET) ", " DEVICE("cpu",                                                      \
-						    CPU) ", " DEVICE("common",                                  \
-								     COMMON) ", " DEVICE("pm",                  \
-											 PM) ", " DEVICE("esp", \
+#define PORT                                                                                       \
+	TABLE("PCIE_AER_ERROR_LOG",                                                                \
+	      FIELD("log_num", "uint16", "2") ", " FIELD("log_max", "uint16 equal",                \
+							 "2") ", " FIELD("x", "uint8", "1"))
+#define OTHERS DEVICE("port", PORT) ", "
+#define LOCAL                                                                                                        \
+	DESCRIPTION(OTHERS DEVICE("rich", RICH) ", " DEVICE("disk", DISK) ", " DEVICE("middle", MIDDLE) ", " DEVICE( \
+		"last",                                                                                              \
+		LAST) ", " DEVICE("hpet",                                                                            \
+				  HPET) ", " DEVICE("cpu",                                                           \
+						    CPU) ", " DEVICE("common",                                       \
+								     COMMON) ", " DEVICE("pm",                       \
+											 PM) ", " DEVICE("esp",      \
 													 ESP))
 
 enum { ID = 9 };
@@ -53,6 +58,7 @@ typedef struct Payload {
 	}
 #define OFFSET	  "\5\13hpet/offset\0\0\0\1........"
 #define SMI_COUNT "\5\21cpu/msr_smi_count\0\0\0\1........"
+#define ENTRY	  "0123456789012345678901234567890123456789"
 #define HOTPLUG                                                                                    \
 	"\5\15ich9_pm/cpuhp\0\0\0\1"                                                               \
 	"1234c"                                                                                    \
@@ -78,6 +84,14 @@ static const Payload payloads[] = {
 	PAYLOAD("pm", "x" HOTPLUG "\0\1abcdABCD", "footer"),
 	PAYLOAD("disk", "\0\0\0\0e", NULL),
 	PAYLOAD("disk", "\0\0\0\1e", "bytes end inside"),
+	/* So many entries of 40 bytes as the first number says. */
+	PAYLOAD("port", "\0\0\0\3x", NULL),
+	PAYLOAD("port", "\0\1\0\3" ENTRY "x", NULL),
+	PAYLOAD("port", "\0\3\0\3" ENTRY ENTRY ENTRY "x", NULL),
+	PAYLOAD("port", "\0\0\0\3" ENTRY "x", "footer"),
+	PAYLOAD("port", "\0\2\0\3" ENTRY "x", "bytes end inside"),
+	PAYLOAD("port", "\0\1\0\3" ENTRY ENTRY "x", "footer"),
+	PAYLOAD("port", "\0\201\377\377" ENTRY "x", "more elements than there can be"),
 	PAYLOAD("last", "x\4abc", NULL),
 	PAYLOAD("last", "x\1", NULL),
 	PAYLOAD("last", "x\5abc", "nothing tells its length"),
@@ -146,6 +160,30 @@ static void test_optional(void **state)
 	assert_non_null(made);
 	assert_int_equal(made->nodes_count, 3);
 	assert_string_equal(made->nodes[1].name, "identify_data");
+}
+
+/* An array of structs that another field counts, as a description would have it. */
+static void test_counted(void **state)
+{
+	AUTO_VMDESC VmDescription *local = describe(LOCAL);
+	const Payload payload = PAYLOAD("port", "\0\2\0\3" ENTRY ENTRY "x", NULL);
+	AUTO_BUFFER Buffer section = BUFFER_INIT(1 << 16);
+	AUTO_VMDESC VmDescription *made = NULL;
+	const VmNode *log;
+	size_t size;
+	Error err;
+
+	(void)state;
+	made = read_payload(local, &payload, &section, &size, &err);
+	assert_non_null(made);
+	assert_int_equal(made->nodes_count, 2 + 1 + 5 + 1);
+	log = &made->nodes[2];
+	assert_string_equal(log->name, "log");
+	assert_string_equal(log->vmsd_name, "PCIE_AER_ERROR");
+	assert_int_equal(log->count, 2);
+	assert_int_equal(log->size_bytes, 40);
+	assert_int_equal(log->end, 8);
+	assert_string_equal(made->nodes[8].name, "x");
 }
 
 /* Cut at each byte it is never taken; structs and subsections are as the twin describes them. */
@@ -221,6 +259,8 @@ static void test_layout(void **state)
 	assert_null(layout_subsection("ich9_pm", "hpet/offset"));
 	assert_null(layout_subsection("hpet", "hpet"));
 	assert_non_null(layout_optional("ide_drive", "identify_set"));
+	assert_non_null(layout_optional("PCIE_AER_ERROR_LOG", "log_max"));
+	assert_null(layout_optional("PCIE_AER_ERROR_LOG", "log_num"));
 	assert_null(layout_optional("ide_drive", "error"));
 	assert_true(layout_is_unsteady("esp"));
 	assert_false(layout_is_unsteady("hpet"));
@@ -230,8 +270,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_payloads), cmocka_unit_test(test_optional),
-		cmocka_unit_test(test_rich),	 cmocka_unit_test(test_sections),
-		cmocka_unit_test(test_layout),
+		cmocka_unit_test(test_counted),	 cmocka_unit_test(test_rich),
+		cmocka_unit_test(test_sections), cmocka_unit_test(test_layout),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -167,6 +167,32 @@ static void test_the_guard_refuses_by_rules_only(void **state)
 	filter_close(&filter);
 }
 
+/* It has a rule of its own: the relay calls no end a violation (test_mover.c), and GUARD.md says
+ * by this name what does not come into the ledger. */
+static void test_the_guard_calls_an_early_end_closed(void **state)
+{
+	const FilterSetup source = { .side = MOVER_SOURCE,
+				     .channels = 1,
+				     .guard = MOVER_GUARD_ENFORCE };
+	static const uint8_t pong[] = { 0, 2, 0, 4, 0, 0, 0, 1 };
+	Got got = { .used = 0 };
+	const GuardSink sink = { .write = get, .context = &got };
+	Filter filter;
+	size_t taken = 0;
+	Error err;
+
+	(void)state;
+	assert_works(filter_open(&filter, &filter_guard, &source, &err), &err);
+	assert_works(filter_take(&filter, 0, pong, sizeof(pong), &sink, &taken, &err), &err);
+	assert_int_equal(taken, sizeof(pong));
+	assert_works(filter_end(&filter, 0, 0, &err), &err);
+	assert_works(filter_take(&filter, 0, pong, 3, &sink, &taken, &err), &err);
+	assert_int_equal(taken, 0);
+	assert_fails(filter_end(&filter, 0, 3, &err), ERROR_PEER,
+		     "guard refuses: guard-closed: return path, byte 11", &err);
+	filter_close(&filter);
+}
+
 /* The relay keeps what was not taken in a space of this size. */
 static void test_a_filter_may_not_take_more_than_there_is_nor_leave_too_much(void **state)
 {
@@ -226,6 +252,7 @@ int main(void)
 		cmocka_unit_test(test_a_refusal_has_the_name_of_the_filter),
 		cmocka_unit_test(test_a_sink_that_fails_is_no_refusal),
 		cmocka_unit_test(test_the_guard_refuses_by_rules_only),
+		cmocka_unit_test(test_the_guard_calls_an_early_end_closed),
 		cmocka_unit_test(test_a_filter_may_not_take_more_than_there_is_nor_leave_too_much),
 		cmocka_unit_test(test_no_filter_lets_pass),
 		cmocka_unit_test(test_one_that_does_not_open_is_none),

@@ -46,6 +46,7 @@ static const Row detail_rows[] = {
 	{ "mode", "mode", ROW_TEXT },
 	{ "aead", "cipher's provider", ROW_TEXT },
 	{ "guard", "guard", ROW_TEXT },
+	{ "guard_warnings", "  rules broken", ROW_NUMBER },
 	{ "channels", "channels", ROW_NUMBER },
 	{ "percent", "percent", ROW_NUMBER },
 	{ "bytes_done", "bytes done", ROW_BYTES },

@@ -55,8 +55,7 @@ const SandboxPolicy mover_policy = {
 	 * The guard may come to hold GUARD_HELD_MAX (64 MiB) of device state and a
 	 * synchronisation's packets of each channel (17 MiB), with the twin's stream (16 MiB), and
 	 * to judge them needs at most some 170 MiB more for the two descriptions, as JSON and
-	 * decoded, at the bounds of vmdesc.h and dump_vmstate.h. That much was never seen: less
-	 * than 100 MiB all in all.
+	 * decoded, at the bounds of vmdesc.h and dump_vmstate.h.
 	 */
 	.memory_bytes_max = UINT64_C(384) << 20,
 };
