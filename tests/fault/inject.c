@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/fault/inject.h"
 
+#include <dlfcn.h>
+#include <elf.h>
 #include <errno.h>
 #include <execinfo.h>
+#include <link.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -71,6 +74,34 @@ void inject_resume(void)
 	state.paused--;
 }
 
+/*
+ * Functions of OpenSSL 3.0 that do not survive an allocation that fails in them: nothing of ours
+ * can make up for it, so none does. EVP_KDF_CTX_new frees a context of X9.63 that it has not got,
+ * and dies; of X509_ALGOR_set0 ecdh_cms_encrypt does not look at the outcome, and what it handed
+ * over is lost (what it sealed is then refused by cms_check_envelope).
+ */
+static const char *const spared[] = { "EVP_KDF_CTX_new", "X509_ALGOR_set0" };
+
+/* By its exported name, and not that of the nearest one before. */
+static bool is_inside(const void *address, const char *name)
+{
+	ElfW(Sym) *symbol = NULL;
+	Dl_info info;
+
+	return dladdr1(address, &info, (void **)&symbol, RTLD_DL_SYMENT) && info.dli_sname &&
+	       !strcmp(info.dli_sname, name) && symbol &&
+	       (uintptr_t)address - (uintptr_t)info.dli_saddr <= symbol->st_size;
+}
+
+static bool is_spared(void)
+{
+	for (int i = 0; i < state.callers_count; i++)
+		for (size_t j = 0; j < ARRAY_SIZE(spared); j++)
+			if (is_inside(state.callers[i], spared[j]))
+				return true;
+	return false;
+}
+
 static bool is_the_one(const char *name)
 {
 	if (++state.seen != state.nth)
@@ -78,6 +109,8 @@ static bool is_the_one(const char *name)
 	state.armed = false;
 	state.callers_count = backtrace(state.callers, CALLERS_MAX);
 	state.armed = true;
+	if (state.klass == INJECT_MEMORY && is_spared())
+		return false;
 	state.call = name;
 	state.fired = true;
 	return true;

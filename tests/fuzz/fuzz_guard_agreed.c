@@ -4,28 +4,76 @@
  * which side, mode and channel, one of the features that were agreed, then that channel. The VM is
  * the small one of tests/guard/samples.h; features that do not go together are no input. Judged at
  * once and in pieces, as in fuzz_guard.c.
+ *
+ * Some states are far behind what one channel can say: the first byte may ask that main had the
+ * package of postcopy before (at the source: that the return path had its two PONGs), and that all
+ * connections were lost then.
  */
 #include <string.h>
 
 #include "tests/fuzz/guard_feed.h"
 #include "tests/guard/samples.h"
+#include "tests/qemustream/multifd_samples.h"
 
-enum { CHOICE_SOURCE = 0x01, CHOICE_WARN = 0x02, CHOICE_CHANNEL = 0x0c, CHANNEL_SHIFT = 2 };
-enum { HELD_MAX = 1 << 16, DISK_BYTES = 1 << 20 };
-enum { REACHED_GOOD, REACHED_REFUSED, REACHED_SOURCE, REACHED_OTHER_CHANNEL, REACHED_COUNT };
+enum {
+	CHOICE_SOURCE = 0x01,
+	CHOICE_WARN = 0x02,
+	CHOICE_CHANNEL = 0x0c,
+	CHANNEL_SHIFT = 2,
+	CHOICE_BEFORE = 0x10,
+	CHOICE_RESUME = 0x20, /* behind that */
+};
+enum { HELD_MAX = 1 << 16 };
+enum {
+	REACHED_GOOD,
+	REACHED_REFUSED,
+	REACHED_SOURCE,
+	REACHED_OTHER_CHANNEL,
+	REACHED_PREEMPT,
+	REACHED_RESUMED,
+	REACHED_RESUMED_SOURCE,
+	REACHED_COUNT
+};
 
-static Build twin, forward;
+static Build twin, forward, before;
+static const uint8_t pongs[] = { 0, 2, 0, 4, 0, 0, 0, 1, 0, 2, 0, 4, 0, 0, 0, 2 };
+
+/* Main of postcopy up to pages behind the package. */
+static void put_before(Build *build)
+{
+	uint8_t data[16];
+
+	put_setup(build);
+	store_be64(data, SAMPLE_PAGE);
+	store_be64(data + 8, SAMPLE_PAGE);
+	put_command(build, COMMAND_POSTCOPY_ADVISE, data, sizeof(data));
+	put_sample_ram_start(build, SAMPLE_ACPI_PAGES);
+	store_be32(data, 5 + 34 + 5); /* LISTEN, the device, RUN */
+	put_command(build, COMMAND_PACKAGED, data, 4);
+	put_command(build, COMMAND_POSTCOPY_LISTEN, NULL, 0);
+	put_device(build, SAMPLE_DEVICE_ID, "timer");
+	put_command(build, COMMAND_POSTCOPY_RUN, NULL, 0);
+	put_part(build, RAM_ID);
+}
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-	static const char *const names[REACHED_COUNT] = { "good", "refused", "good at the source",
-							  "good on another channel" };
+	static const char *const names[REACHED_COUNT] = {
+		"good",
+		"refused",
+		"good at the source",
+		"good on multifd",
+		"good on preempt",
+		"good behind a recovery",
+		"good at the source behind a recovery",
+	};
 
 	(void)argc;
 	(void)argv;
-	twin = forward = BUILD_INIT;
+	twin = forward = before = BUILD_INIT;
 	put_twin(&twin);
 	put_sample_main(&forward);
+	put_before(&before);
 	fuzz_expect(names, REACHED_COUNT);
 	return 0;
 }
@@ -41,7 +89,7 @@ static unsigned int channels_of(uint8_t agreed)
 /* NULL if these features do not go together. */
 static Guard *make_guard(uint8_t choice, uint8_t agreed)
 {
-	static const GuardNode node = { .alias = "n", .size_bytes = DISK_BYTES };
+	static const GuardNode node = { .alias = SAMPLE_DISK, .size_bytes = SAMPLE_DISK_BYTES };
 	const GuardOptions options = { .mode = choice & CHOICE_WARN ? GUARD_WARN : GUARD_ENFORCE,
 				       .side = choice & CHOICE_SOURCE ? GUARD_SOURCE
 								      : GUARD_DESTINATION,
@@ -71,6 +119,36 @@ static void learn(Guard *guard)
 		fuzz_fail("the source does not know its own blocks");
 }
 
+/* False if there is nothing of that kind with what was agreed. */
+static bool come_so_far(Guard *guard, uint8_t choice, uint8_t agreed)
+{
+	Error err = ERROR_INIT;
+
+	if (choice & CHOICE_BEFORE) {
+		if (!(agreed & GUARD_AGREED(GUARD_POSTCOPY)))
+			return false;
+		if (choice & CHOICE_SOURCE)
+			fuzz_guard_show(guard, 0, pongs, sizeof(pongs));
+		else
+			fuzz_guard_show(guard, 0, before.bytes.data, before.bytes.used);
+	}
+	return !(choice & CHOICE_RESUME) || guard_resume(guard, &err);
+}
+
+static void note_good(uint8_t choice, uint8_t agreed, unsigned int channel)
+{
+	if (choice & CHOICE_RESUME)
+		fuzz_reached(choice & CHOICE_SOURCE ? REACHED_RESUMED_SOURCE : REACHED_RESUMED);
+	else if (choice & CHOICE_SOURCE)
+		fuzz_reached(REACHED_SOURCE);
+	else if (!channel)
+		fuzz_reached(REACHED_GOOD);
+	else if (agreed & GUARD_AGREED(GUARD_PREEMPT) && channel == channels_of(agreed) - 1)
+		fuzz_reached(REACHED_PREEMPT);
+	else
+		fuzz_reached(REACHED_OTHER_CHANNEL);
+}
+
 static bool run(uint8_t choice, uint8_t agreed, FuzzPieces pieces, const uint8_t *data, size_t size,
 		Error *ret_err)
 {
@@ -83,15 +161,14 @@ static bool run(uint8_t choice, uint8_t agreed, FuzzPieces pieces, const uint8_t
 		return false;
 	if (choice & CHOICE_SOURCE && agreed & GUARD_AGREED(GUARD_POSTCOPY))
 		learn(guard);
+	if (!come_so_far(guard, choice, agreed))
+		return false;
 	if (!fuzz_guard_feed(guard, choice & CHOICE_WARN ? GUARD_WARN : GUARD_ENFORCE, channel,
 			     pieces, data, size, &out, ret_err)) {
 		fuzz_reached(REACHED_REFUSED);
 		return true;
 	}
-	if (choice & CHOICE_SOURCE)
-		fuzz_reached(REACHED_SOURCE);
-	else
-		fuzz_reached(channel ? REACHED_OTHER_CHANNEL : REACHED_GOOD);
+	note_good(choice, agreed, channel);
 	return true;
 }
 

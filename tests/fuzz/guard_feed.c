@@ -50,6 +50,17 @@ bool fuzz_guard_feed(Guard *guard, GuardMode mode, unsigned int channel, FuzzPie
 	return ok;
 }
 
+void fuzz_guard_show(Guard *guard, unsigned int channel, const uint8_t *data, size_t size)
+{
+	Out out = { .bytes = data, .size = size };
+	const GuardSink sink = { .write = write_out, .context = &out };
+	Error err = ERROR_INIT;
+	size_t taken = 0;
+
+	if (!guard_take(guard, channel, data, size, &sink, &taken, &err) || taken != size)
+		fuzz_fail(err.category ? err.text : "not all that came before was taken");
+}
+
 bool fuzz_guard_same_rule(const Error *a, const Error *b)
 {
 	const size_t length = strcspn(a->text, ":");

@@ -14,6 +14,9 @@
 bool fuzz_guard_feed(Guard *guard, GuardMode mode, unsigned int channel, FuzzPieces pieces,
 		     const uint8_t *data, size_t size, size_t *ret_out, Error *err);
 
+/* What a channel had before, at once and without an end. It must be fine. */
+void fuzz_guard_show(Guard *guard, unsigned int channel, const uint8_t *data, size_t size);
+
 /* Whether both texts begin with the same rule: what follows its colon may count bytes that came. */
 bool fuzz_guard_same_rule(const Error *a, const Error *b);
 

@@ -26,5 +26,7 @@ void seeds_write_main_channel(const char *root);
 void seeds_write_device(const char *root);
 /* make_seeds_guard.c: the guard's channels. */
 void seeds_write_guard(const char *root);
+/* make_seeds_requests.c: requests of SCSI disks, state of virtio devices that has its own form. */
+void seeds_write_requests(const char *root);
 
 #endif

@@ -146,12 +146,19 @@ static void put_edit(Build *build, const Edit *edit)
 	put_bytes(build, edit->bytes, edit->size);
 }
 
+/* Judged with its description and without it. */
+static void write_state(const char *root, const char *name, Build *build)
+{
+	seeds_write(root, "guard_local", name, build->bytes.data, build->bytes.used);
+	write_build(root, "guard_device", name, build);
+}
+
 static void write_edit(const char *root, const Edit *edit, bool warn)
 {
 	AUTO_BUILD Build build = BUILD_INIT;
 
 	put_edit(&build, edit);
-	write_build(root, "guard_device", edit->name, &build);
+	write_state(root, edit->name, &build);
 	/* Pieces of 128 bytes, 60 and 64 KiB. */
 	put_bytes(&build, "\3\177\370\377", 4);
 	put_u8(&build, warn);
@@ -184,8 +191,23 @@ static void write_rules(const char *root, const FuzzTwin *twin)
 		else
 			seen_virtio = true;
 		put_edit(&build, &edit);
-		write_build(root, "guard_device", edit.name, &build);
+		write_state(root, edit.name, &build);
 	}
+}
+
+/* A subsection of a CPU under a name that no CPU has. */
+static void write_subsection(const char *root, const FuzzTwin *twin)
+{
+	static const char name[] = "cpu/msr_smi_count";
+	Edit edit = { "subsection", FUZZ_EDIT_BYTES, 0, 0, "x", 1 };
+	const uint8_t *found = memmem(twin->ran.data, twin->eof, name, strlen(name));
+	AUTO_BUILD Build build = BUILD_INIT;
+
+	if (!found)
+		return;
+	edit.at = (uint32_t)((size_t)(found - twin->ran.data) + strlen(name) - 1);
+	put_edit(&build, &edit);
+	write_state(root, edit.name, &build);
 }
 
 static void write_edits(const char *root)
@@ -200,7 +222,7 @@ static void write_edits(const char *root)
 		write_edit(root, &edits[i], i % 2);
 	put_bytes(&build, "\0\0", 2);
 	write_build(root, "guard_state", "good", &build);
-	write_build(root, "guard_device", "good", &build);
+	write_state(root, "good", &build);
 	fuzz_twin_open(&twin, FUZZ_DATA);
 	text = twin.ran.data + twin.eof + 6;
 	found = memmem(text, twin.ran.used - twin.eof - 6, name, strlen(name));
@@ -209,6 +231,7 @@ static void write_edits(const char *root)
 		write_edit(root, &device, false);
 	}
 	write_rules(root, &twin);
+	write_subsection(root, &twin);
 	fuzz_twin_close(&twin);
 }
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* For fuzz_guard.c: no pieces, its choice of side, mode and channel, the channel. */
-#include "tests/guard/samples.h"
+/* For fuzz_guard.c and fuzz_guard_agreed.c. The first: no pieces, its choice of side, mode and
+ * channel, the channel. */
+#include <stdio.h>
 
 #include "tests/fuzz/make_seeds.h"
+#include "tests/guard/cases.h"
 #include "tests/qemustream/multifd_samples.h"
 
 static void write_seed(const char *root, const char *name, uint8_t choice, const Buffer *bytes)
@@ -56,37 +58,60 @@ static void write_channels(const char *root)
 
 /* --- fuzz_guard_agreed.c: one byte more, what was agreed --- */
 
-static void write_agreed(const char *root, const char *name, uint8_t choice, uint32_t agreed,
+enum { CHOICE_SOURCE = 0x01, CHANNEL_SHIFT = 2, CHOICE_BEFORE = 0x10, CHOICE_RESUME = 0x20 };
+
+static void write_agreed(const char *root, const char *name, unsigned int choice, uint32_t agreed,
 			 const Buffer *bytes)
 {
 	AUTO_BUILD Build seed = BUILD_INIT;
 
 	put_u8(&seed, 0);
-	put_u8(&seed, choice);
+	put_u8(&seed, (uint8_t)choice);
 	put_u8(&seed, (uint8_t)agreed);
 	put_bytes(&seed, bytes->data, bytes->used);
 	seeds_write(root, "guard_agreed", name, seed.bytes.data, seed.bytes.used);
 }
 
-static void write_postcopy(const char *root)
+static void write_case(const char *root, const Case *c, size_t number, bool is_good)
 {
-	static const uint8_t answers[] = "\0\2\0\4\0\0\0\1"
-					 "\0\3\0\23\0\0\0\0\0\0\40\0\0\0\20\0\6pc.ram"
-					 "\0\1\0\4\0\0\0";
-	static const uint8_t range[] = "\0\6pc.ram\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10";
-	AUTO_BUILD Build build = BUILD_INIT, package = BUILD_INIT, back = BUILD_INIT;
-	uint8_t size[4];
+	const unsigned int choice = (c->side == GUARD_SOURCE ? CHOICE_SOURCE : 0) |
+				    c->channel << CHANNEL_SHIFT | (c->before ? CHOICE_BEFORE : 0) |
+				    (c->resumes ? CHOICE_RESUME : 0);
+	AUTO_BUILD Build build = BUILD_INIT;
+	char name[32];
 
-	put_command(&package, COMMAND_POSTCOPY_LISTEN, NULL, 0);
-	put_device(&package, SAMPLE_DEVICE_ID, "timer");
-	put_command(&package, COMMAND_POSTCOPY_RUN, NULL, 0);
-	store_be32(size, (uint32_t)package.bytes.used);
-	put_setup(&build);
-	put_advise(&build);
-	put_sample_ram_start(&build, SAMPLE_ACPI_PAGES);
-	put_command(&build, COMMAND_POSTCOPY_RAM_DISCARD, range, sizeof(range));
-	put_command(&build, COMMAND_PACKAGED, size, sizeof(size));
-	put_bytes(&build, package.bytes.data, package.bytes.used);
+	(is_good ? c->good : c->bad)(&build);
+	snprintf(name, sizeof(name), "case-%02zu-%s", number, is_good ? "good" : "bad");
+	write_agreed(root, name, choice, c->agreed, &build.bytes);
+}
+
+static bool is_new(size_t number)
+{
+	const Case *c = &agreed_cases[number];
+
+	for (size_t i = 0; i < number; i++)
+		if (agreed_cases[i].good == c->good && agreed_cases[i].agreed == c->agreed &&
+		    agreed_cases[i].before == c->before)
+			return false;
+	return true;
+}
+
+/* The streams that the rules are tested with: what breaks one, and what does not. */
+static void write_cases(const char *root)
+{
+	for (size_t i = 0; i < agreed_cases_count; i++) {
+		write_case(root, &agreed_cases[i], i, false);
+		if (is_new(i))
+			write_case(root, &agreed_cases[i], i, true);
+	}
+}
+
+static void write_resumed(const char *root)
+{
+	AUTO_BUILD Build build = BUILD_INIT;
+
+	put_command(&build, COMMAND_RECV_BITMAP, "\6pc.ram", 7);
+	put_command(&build, COMMAND_POSTCOPY_RESUME, NULL, 0);
 	put_part(&build, RAM_ID);
 	put_zero(&build, "pc.ram", 0);
 	put_eos(&build);
@@ -95,40 +120,14 @@ static void write_postcopy(const char *root)
 	put_eos(&build);
 	put_footer(&build, RAM_ID);
 	put_eof(&build);
-	write_agreed(root, "postcopy", 0, GUARD_AGREED(GUARD_POSTCOPY), &build.bytes);
-	put_bytes(&back, answers, sizeof(answers));
-	write_agreed(root, "requests", 1, GUARD_AGREED(GUARD_POSTCOPY), &back.bytes);
-	back.bytes.used = 0;
-	put_bytes(&back, "\0\1\0\4\0\0\0", 8);
-	write_agreed(root, "shut", 1, GUARD_AGREED(GUARD_POSTCOPY), &back.bytes);
-	build.bytes.used = 0;
-	put_page(&build, "pc.ram", 0, 1);
-	write_agreed(root, "preempt", 8, GUARD_AGREED(GUARD_POSTCOPY) | GUARD_AGREED(GUARD_PREEMPT),
-		     &build.bytes);
-}
-
-static void write_compressed(const char *root)
-{
-	static const uint8_t pages[SAMPLE_PAGE];
-	AUTO_SAMPLE_COMPRESSOR SampleCompressor *source =
-		sample_compressor_new(MULTIFD_COMPRESSION_ZLIB, 1);
-	SamplePacket packet = { .block = "pc.ram", .flags = SAMPLE_ZLIB, .normal_pages = 1 };
-	AUTO_BUFFER Buffer payload = BUFFER_INIT(1 << 16), bytes = BUFFER_INIT(1 << 16);
-	Error err = ERROR_INIT;
-
-	sample_compress(source, pages, sizeof(pages), SAMPLE_FLUSH, &payload);
-	packet.next_packet_size = (uint32_t)payload.used;
-	sample_multifd_initial(&bytes, 1);
-	sample_multifd_packet(&bytes, &packet);
-	seeds_must(buffer_put(&bytes, payload.data, payload.used, &err), &err);
-	sample_multifd_sync(&bytes, 1);
-	write_agreed(root, "zlib", 4, GUARD_AGREED(GUARD_ZLIB), &bytes);
+	write_agreed(root, "resumed", CHOICE_BEFORE | CHOICE_RESUME,
+		     GUARD_AGREED(GUARD_POSTCOPY) | GUARD_AGREED(GUARD_RECOVERY), &build.bytes);
 }
 
 void seeds_write_guard(const char *root)
 {
-	write_postcopy(root);
-	write_compressed(root);
+	write_cases(root);
+	write_resumed(root);
 	write_main(root);
 	write_channels(root);
 }

@@ -14,6 +14,8 @@ typedef struct TextSeed {
 	"\"capabilities\":[\"oob\"]}}\r\n"
 #define DONE(id) "{\"return\":{},\"id\":" id "}\r\n"
 
+#define BARBICAN_UUID "2705ce93-ac7e-444d-aa24-53c0fdd58ef3"
+
 static const TextSeed text_seeds[] = {
 	{ "qmp", "ready", GREETING DONE("1") },
 	{ "qmp", "event",
@@ -59,6 +61,33 @@ static const TextSeed text_seeds[] = {
 	  "\"type\":\"2\"}]},{\"name\":\"2\",\"meta-type\":\"array\",\"element-type\":\"3\"},"
 	  "{\"name\":\"3\",\"meta-type\":\"object\",\"members\":[{\"name\":\"capability\","
 	  "\"type\":\"4\"}]},{\"name\":\"4\",\"meta-type\":\"enum\",\"values\":[\"multifd\"]}]" },
+	/* The digit says what was asked for. */
+	{ "barbican_json", "token",
+	  "0{\"token\":{\"methods\":[\"application_credential\"],"
+	  "\"expires_at\":\"2026-11-21T18:12:35.000000Z\","
+	  "\"issued_at\":\"2026-11-21T17:12:35.000000Z\"}}" },
+	{ "barbican_json", "catalog",
+	  "0{\"token\":{\"expires_at\":\"2026-11-21T18:12:35Z\","
+	  "\"issued_at\":\"2026-11-21T17:12:35Z\",\"catalog\":[{\"type\":\"identity\","
+	  "\"endpoints\":[]},{\"type\":\"key-manager\",\"endpoints\":["
+	  "{\"interface\":\"public\",\"region_id\":\"r\",\"url\":\"https://barbican.test:9311\"},"
+	  "{\"interface\":\"internal\",\"region_id\":\"r\",\"url\":\"http://x\"}]}]}}" },
+	{ "barbican_json", "created",
+	  "1{\"secret_ref\":\"http://x/v1/secrets/" BARBICAN_UUID "\"}" },
+	{ "barbican_json", "list",
+	  "2{\"secrets\":[{\"secret_ref\":\"https://x:9311/v1/secrets/" BARBICAN_UUID
+	  "\",\"name\":null}],\"total\":1}" },
+	{ "barbican_json", "name",
+	  "3{\"secrets\":[{\"secret_ref\":\"http://x/v1/secrets/" BARBICAN_UUID
+	  "\",\"name\":\"n\"}]}" },
+	{ "barbican_json", "none", "3{\"secrets\":[]}" },
+	{ "barbican_json", "refusal",
+	  "4{\"code\":403,\"title\":\"Forbidden\",\"description\":\"no\"}" },
+	{ "barbican_json", "refusal_inner", "4{\"error\":{\"title\":\"Who\",\"message\":\"no\"}}" },
+	{ "barbican_json", "lie", "1{\"secret_ref\":\"http://x/v1/secrets/x" BARBICAN_UUID "\"}" },
+	{ "barbican_json", "lie_list",
+	  "3{\"secrets\":[{\"secret_ref\":\"http://x/v1/secrets/" BARBICAN_UUID
+	  "\",\"name\":\"m\"}]}" },
 };
 
 /* Version 3, 64 KiB clusters, 1 MiB, the end of extensions: QEMU's docs/interop/qcow2.txt. */
