@@ -4,13 +4,12 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "crypto/base64.h"
 
 enum {
 	LISTED_MAX = 16,
-	CATALOG_MAX = 256,    /* services, and endpoints of one */
+	CATALOG_MAX = 256, /* services, and endpoints of one */
 	LIFETIME_MAX_S = 366 * 24 * 3600,
 	REFERENCE_MAX = 1024, /* of a secret_ref */
 };
@@ -97,26 +96,41 @@ static const char *text_of(const json_t *object, const char *name)
 	return text && strlen(text) == json_string_length(member) ? text : NULL;
 }
 
+/* Days since 1970 in the Gregorian calendar. Not timegm(3), which opens the time zone's file. */
+static int64_t days_of(int64_t year, int64_t month, int64_t day)
+{
+	int64_t eras, day_of_year;
+
+	/* Years that begin in March have their leap day at the end. */
+	year -= month <= 2;
+	month += month <= 2 ? 9 : -3;
+	eras = year / 4 - year / 100 + year / 400;
+	day_of_year = (153 * month + 2) / 5 + day - 1;
+	return year * 365 + eras + day_of_year - 719468; /* of 1 March of the year 0 */
+}
+
 /* "2026-11-21T17:12:35.000000Z", to the second. */
 static bool parse_time(const char *text, int64_t *ret_s)
 {
 	static const char form[] = "dddd-dd-ddTdd:dd:dd";
-	struct tm time = { 0 };
-	int year, month;
+	int64_t parts[6] = { 0 }; /* year to second */
+	size_t part = 0;
 
 	if (!text)
 		return false;
-	for (size_t i = 0; form[i]; i++)
+	for (size_t i = 0; form[i]; i++) {
 		if (form[i] == 'd' ? text[i] < '0' || text[i] > '9' : text[i] != form[i])
 			return false;
-	if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d", &year, &month, &time.tm_mday, &time.tm_hour,
-		   &time.tm_min, &time.tm_sec) != 6 ||
-	    year < 1970 || month < 1 || month > 12 || time.tm_mday < 1 || time.tm_mday > 31 ||
-	    time.tm_hour > 23 || time.tm_min > 59 || time.tm_sec > 60)
+		if (form[i] == 'd')
+			parts[part] = parts[part] * 10 + (text[i] - '0');
+		else
+			part++;
+	}
+	if (parts[0] < 1970 || parts[1] < 1 || parts[1] > 12 || parts[2] < 1 || parts[2] > 31 ||
+	    parts[3] > 23 || parts[4] > 59 || parts[5] > 60)
 		return false;
-	time.tm_year = year - 1900;
-	time.tm_mon = month - 1;
-	*ret_s = timegm(&time);
+	*ret_s = ((days_of(parts[0], parts[1], parts[2]) * 24 + parts[3]) * 60 + parts[4]) * 60 +
+		 parts[5];
 	text += sizeof(form) - 1;
 	if (*text == '.')
 		text += 1 + strspn(text + 1, "0123456789");
@@ -151,11 +165,13 @@ static bool take_endpoint(const json_t *endpoint, const char *interface, const c
 	if (!url || !url[0])
 		return error_set(err, ERROR_PEER, "a key manager without a URL in the catalogue");
 	if (strlen(url) >= LIMIT_BARBICAN_URL)
-		return error_set(err, ERROR_LIMIT, "a URL of %zu bytes in the catalogue, more than %d",
-				 strlen(url), LIMIT_BARBICAN_URL - 1);
+		return error_set(err, ERROR_LIMIT,
+				 "a URL of %zu bytes in the catalogue, more than %d", strlen(url),
+				 LIMIT_BARBICAN_URL - 1);
 	if (ret_token->key_manager[0] && strcmp(ret_token->key_manager, url) != 0)
-		return error_set(err, ERROR_CONFIG,
-				 "the catalogue has several key managers: name the region, or the URL");
+		return error_set(
+			err, ERROR_CONFIG,
+			"the catalogue has several key managers: name the region, or the URL");
 	memcpy(ret_token->key_manager, url, strlen(url) + 1);
 	return true;
 }
@@ -181,8 +197,8 @@ static bool take_catalog(const json_t *token, const char *interface, const char 
 			return error_set(err, ERROR_PEER, "endpoints that are no list of up to %d",
 					 CATALOG_MAX);
 		for (size_t j = 0; j < json_array_size(endpoints); j++)
-			if (!take_endpoint(json_array_get(endpoints, j), interface, region, ret_token,
-					   err))
+			if (!take_endpoint(json_array_get(endpoints, j), interface, region,
+					   ret_token, err))
 				return false;
 	}
 	return true;
@@ -231,8 +247,8 @@ bool barbican_decode_created(const void *data, size_t size, char ret_uuid[LIMIT_
 	return root && take_reference(root, ret_uuid, err);
 }
 
-bool barbican_decode_list(const void *data, size_t size, const char *name, char ret_uuid[LIMIT_UUID],
-			  Error *err)
+bool barbican_decode_list(const void *data, size_t size, const char *name,
+			  char ret_uuid[LIMIT_UUID], Error *err)
 {
 	AUTO_JSON json_t *root = parse(data, size, err);
 	const json_t *list = json_object_get(root, "secrets");

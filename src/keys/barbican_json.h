@@ -3,8 +3,8 @@
  * What is said to Keystone and Barbican in JSON, and what they answer, without any network.
  * OpenStack Identity API v3, "Authenticating with an Application Credential"; Key Manager API v1,
  * "Secrets". An answer is bytes of somebody who may lie: strict JSON (RFC 8259) without duplicate
- * names, of which only the members used here are looked at, each with its type and bound; others may
- * stand beside them, as these interfaces grow.
+ * names, of which only the members used here are looked at, each with its type and bound; others
+ * may stand beside them, as these interfaces grow.
  *
  * All need wiping_memory_install, as values stand in Jansson's memory.
  */
@@ -15,7 +15,7 @@
 #include "keys/key.h"
 
 enum {
-	BARBICAN_BODY_MAX = 4096, /* of a request */
+	BARBICAN_BODY_MAX = 4096,  /* of a request */
 	LIMIT_BARBICAN_NAME = 256, /* of a secret, with the NUL: Barbican's own bound */
 	LIMIT_BARBICAN_URL = 256,  /* with the NUL */
 	LIMIT_BARBICAN_REFUSAL = 200,
@@ -37,8 +37,8 @@ typedef struct BarbicanToken {
 	char key_manager[LIMIT_BARBICAN_URL];
 } BarbicanToken;
 
-/* `interface`: "public", "internal"; `region`: NULL for any. ERROR_PEER; ERROR_CONFIG if the catalogue
- * has several key managers that fit, ERROR_LIMIT for a URL that is too long. */
+/* `interface`: "public", "internal"; `region`: NULL for any. ERROR_PEER; ERROR_CONFIG if the
+ * catalogue has several key managers that fit, ERROR_LIMIT for a URL that is too long. */
 MUST_CHECK bool barbican_decode_token(const void *data, size_t size, const char *interface,
 				      const char *region, BarbicanToken *ret_token, Error *err);
 
@@ -53,7 +53,6 @@ MUST_CHECK bool barbican_decode_list(const void *data, size_t size, const char *
 				     char ret_uuid[LIMIT_UUID], Error *err);
 
 /* What a refusal says of itself, for people; "" if it is not of the known forms. Never fails. */
-void barbican_decode_refusal(const void *data, size_t size,
-			     char ret_text[LIMIT_BARBICAN_REFUSAL]);
+void barbican_decode_refusal(const void *data, size_t size, char ret_text[LIMIT_BARBICAN_REFUSAL]);
 
 #endif

@@ -149,6 +149,7 @@ static bool kmip_put(KeyProvider *base, const char *label, const Secret *blob,
 
 	ret_reference[0] = '\0';
 	fate = ask(provider, &request, false, deadline_us, &answer, err);
+	base->nothing_stored = fate == FATE_UNSENT || fate == FATE_REFUSED;
 	if (fate == FATE_UNKNOWN)
 		return error_prefix(err, "it is not certain whether \"%.100s\" was stored", label);
 	if (fate != FATE_ANSWERED)

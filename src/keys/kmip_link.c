@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "crypto/openssl.h"
 #include "keys/kmip_message.h"
+#include "keys/network_tls.h"
 #include "keys/ttlv.h"
 
 enum { UNASKED_RECORDS_MAX = 16 }; /* between an answer and the next request */
@@ -119,14 +120,9 @@ static bool dial(KmipLink *link, const KmipTarget *target, int64_t deadline_us, 
 
 static bool expect_name(SSL *ssl, const KmipTarget *target)
 {
-	X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
-
-	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
-						       X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
-	if (target->name_is_ip)
-		return X509_VERIFY_PARAM_set1_ip_asc(param, target->server_name) == 1;
-	return X509_VERIFY_PARAM_set1_host(param, target->server_name, 0) == 1 &&
-	       SSL_set_tlsext_host_name(ssl, target->server_name) == 1;
+	return network_tls_expect_name(SSL_get0_param(ssl), target->server_name,
+				       target->name_is_ip) &&
+	       (target->name_is_ip || SSL_set_tlsext_host_name(ssl, target->server_name) == 1);
 }
 
 static bool shake_hands(KmipLink *link, const KmipTarget *target, int64_t deadline_us, Error *err)

@@ -26,7 +26,9 @@ typedef struct KeyProviderType {
 	const char *name; /* "kmip", "barbican", "pkcs11" */
 	/* Stores blob (1..PROVIDER_BLOB_MAX bytes) under a label for people. *ret_reference is the
 	 * peer's name of it: printable, no longer than the array. If it is not certain whether the
-	 * peer stored it, the call fails, and *ret_reference, if not "", names what may be there. */
+	 * peer stored it, the call fails, and *ret_reference, if not "", names what may be there;
+	 * if it is certain that nothing was stored, the call sets nothing_stored (below). The
+	 * category cannot tell: both may be ERROR_UNAVAILABLE. */
 	bool (*put)(KeyProvider *provider, const char *label, const Secret *blob,
 		    char ret_reference[LIMIT_KEY_REFERENCE], Error *err);
 	/* Owned by the caller. ERROR_NOT_FOUND, ERROR_AUTH, ERROR_PEER (a lie: wrong length, kind or
@@ -44,11 +46,15 @@ typedef struct KeyProviderType {
 struct KeyProvider {
 	const KeyProviderType *type;
 	uint64_t deadline_ms; /* for each call */
+	/* Of the last put, if that failed: it is certain that the peer stored nothing (it was never
+	 * asked, or said no). Set by put only; without it, the peer may have the blob. */
+	bool nothing_stored;
 };
 
 static inline bool key_provider_put(KeyProvider *provider, const char *label, const Secret *blob,
 				    char ret_reference[LIMIT_KEY_REFERENCE], Error *err)
 {
+	provider->nothing_stored = false;
 	return provider->type->put(provider, label, blob, ret_reference, err);
 }
 

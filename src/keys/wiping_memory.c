@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* In front of each block; as wide as malloc's own alignment. */
 typedef struct Head {
@@ -89,8 +90,13 @@ bool wiping_memory_install(Error *err)
 	if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, wiping_malloc, wiping_free, wiping_realloc,
 				 wiping_strdup, wiping_calloc) != CURLE_OK)
 		return error_set(err, ERROR_INTERNAL, "libcurl did not start");
+	/* Both would open a file at their first use: Jansson for the seed of its hash tables, and
+	 * the C library for the time zone when OpenSSL looks at a certificate's dates. */
+	json_object_seed(0);
+	tzset();
 	version = curl_version_info(CURLVERSION_NOW);
-	/* CURLOPT_PROTOCOLS_STR; and what a context callback gets is another library's otherwise. */
+	/* CURLOPT_PROTOCOLS_STR; and what a context callback gets is another library's otherwise.
+	 */
 	if (version->version_num < 0x075500 || !version->ssl_version ||
 	    strncmp(version->ssl_version, "OpenSSL/", 8))
 		return error_set(err, ERROR_UNAVAILABLE,

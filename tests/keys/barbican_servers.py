@@ -31,7 +31,8 @@ key_repository = {folder}/fernet
 [identity]
 password_hash_rounds = 4
 [cache]
-enabled = false
+enabled = true
+backend = dogpile.cache.memory
 """
 # The middleware keeps no token that it has seen, so that what was revoked is refused at once.
 BARBICAN = """[DEFAULT]
@@ -39,14 +40,12 @@ host_href = {href}
 sql_connection = sqlite:///{folder}/barbican.db
 db_auto_create = true
 log_file = {folder}/barbican.log
-max_allowed_secret_in_bytes = 200
+max_allowed_secret_in_bytes = 300
 max_allowed_request_size_in_bytes = 4096
 [queue]
 enable = false
 [keystone_notifications]
 enable = false
-[quotas]
-quota_secrets = {quota}
 [secretstore]
 namespace = barbican.secretstore.plugin
 enabled_secretstore_plugins = store_crypto
@@ -121,18 +120,17 @@ class Server:
 class Openstack:
     """Both, with two projects, north and south, and a user in each: alice and bob."""
 
-    def __init__(self, folder, lifetime_s=3600, quota=-1):
+    def __init__(self, folder):
         self.folder = folder
         self.password = secrets.token_hex(16)
         os.mkdir(os.path.join(folder, "fernet"), 0o700)
         for number in "01":  # the next key and the present one, as keystone-manage names them
             self.write("fernet/" + number, base64.urlsafe_b64encode(os.urandom(32)).decode())
-        configuration = self.write("keystone.conf", KEYSTONE.format(folder=folder, lifetime=lifetime_s))
-        self.keystone = Server(folder, "keystone", configuration)
+        self.keystone = Server(folder, "keystone", self.set_lifetime())
         paste = self.write("paste.ini", PASTE)
         os.mkdir(os.path.join(folder, ".barbican"), 0o700)
         self.write(".barbican/barbican.conf", BARBICAN.format(
-            folder=folder, keystone=self.keystone.url + "/v3", password=self.password, quota=quota,
+            folder=folder, keystone=self.keystone.url + "/v3", password=self.password,
             href="http://barbican.elsewhere.test:9311",
             kek=base64.urlsafe_b64encode(os.urandom(32)).decode()))
         self.barbican = Server(folder, "barbican", os.path.join(folder, "barbican.conf"), paste)
@@ -148,6 +146,10 @@ class Openstack:
         with open(path, "w", encoding="ascii") as file:
             file.write(text)
         return path
+
+    def set_lifetime(self, lifetime_s=3600):
+        """Of tokens, from Keystone's next start on."""
+        return self.write("keystone.conf", KEYSTONE.format(folder=self.folder, lifetime=lifetime_s))
 
     def manage(self, *words):
         subprocess.run([PYTHON, "-B", "-W", "ignore", "-c", "from keystone.cmd.manage import main; main()",
@@ -172,11 +174,13 @@ class Openstack:
         self.barbican.stop()
         self.keystone.stop()
 
-    def request(self, method, url, body=None, token=None, accept="application/json"):
+    def request(self, method, url, body=None, token=None, accept="application/json", subject=None):
         """(status, headers, bytes)"""
         headers = {"Accept": accept, "Content-Type": "application/json"}
         if token:
             headers["X-Auth-Token"] = token
+        if subject:
+            headers["X-Subject-Token"] = subject
         request = urllib.request.Request(url, method=method, headers=headers,
                                          data=json.dumps(body).encode() if body else None)
         try:
