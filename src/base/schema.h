@@ -41,7 +41,7 @@ typedef struct Schema Schema;
 typedef struct Field {
 	const char *name;
 	FieldKind kind;
-	bool optional; /* JSON may leave it out; the member is then zero */
+	bool optional; /* JSON may leave it out, and ours does: the member is then zero */
 	size_t offset;
 	size_t size;	     /* array capacity; see FieldKind */
 	size_t count_offset; /* of the size_t count (BYTES, LIST) or of the enum (VARIANT) */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "vmm/luks_header.h"
 
 typedef struct Magic {
 	const char *format;
@@ -38,6 +39,9 @@ enum {
 	QCOW2_L1_ENTRIES_MAX = (32 << 20) / 8,
 	QCOW2_SNAPSHOTS_MAX = 65536,
 	QCOW2_EXTENSIONS_MAX = 32,
+	QCOW2_CRYPT_NONE = 0,
+	QCOW2_CRYPT_LUKS = 2, /* 1 is QEMU's own old one, which is broken */
+	QCOW2_CRYPTO_BYTES = 16,
 };
 #define QCOW2_INCOMPATIBLE_CORRUPT   (UINT64_C(1) << 1)
 #define QCOW2_INCOMPATIBLE_DATA_FILE (UINT64_C(1) << 2)
@@ -62,11 +66,52 @@ static bool probe_raw(const uint8_t *head, size_t size, Error *err)
 	return true;
 }
 
-static bool check_extensions(Reader reader, Error *err)
+/* A qcow2 image as it is read; luks is NULL for one that may not be encrypted. */
+typedef struct Qcow2 {
+	LuksArea *luks;
+	uint64_t stored_bytes;
+	uint64_t size_bytes;
+	uint32_t cluster_bits;
+	bool has_area;
+} Qcow2;
+
+static bool refuse_encryption(Error *err)
+{
+	return error_set(err, ERROR_DENIED, "qcow2 is encrypted by its own header");
+}
+
+static bool take_area(Qcow2 *qcow2, const uint8_t *body, uint32_t length, Error *err)
+{
+	LuksArea area;
+
+	if (length != QCOW2_CRYPTO_BYTES || qcow2->has_area)
+		return error_set(err, ERROR_DENIED, "qcow2 encryption header %s",
+				 qcow2->has_area ? "comes twice" : "has another length than 16");
+	area = (LuksArea){ .offset = load_be64(body), .size_bytes = load_be64(body + 8) };
+	if (!area.offset || area.offset & ((UINT64_C(1) << qcow2->cluster_bits) - 1))
+		return error_set(err, ERROR_DENIED, "qcow2 encryption header at %llu, no cluster",
+				 (unsigned long long)area.offset);
+	if (area.size_bytes < LUKS_HEADER_BYTES || area.size_bytes > IMAGE_LUKS_AREA_MAX)
+		return error_set(err, ERROR_DENIED,
+				 "qcow2 encryption header of %llu bytes, outside %d..%d",
+				 (unsigned long long)area.size_bytes, LUKS_HEADER_BYTES,
+				 IMAGE_LUKS_AREA_MAX);
+	if (area.offset > qcow2->stored_bytes ||
+	    area.size_bytes > qcow2->stored_bytes - area.offset)
+		return error_set(err, ERROR_DENIED,
+				 "qcow2 encryption header of %llu bytes at %llu, behind the end",
+				 (unsigned long long)area.size_bytes,
+				 (unsigned long long)area.offset);
+	*qcow2->luks = area;
+	qcow2->has_area = true;
+	return true;
+}
+
+static bool check_extensions(Qcow2 *qcow2, Reader reader, Error *err)
 {
 	for (int i = 0; i < QCOW2_EXTENSIONS_MAX; i++) {
 		uint32_t type, length;
-		const uint8_t *skipped;
+		const uint8_t *body;
 
 		if (!reader_get_be32(&reader, &type) || !reader_get_be32(&reader, &length))
 			break;
@@ -74,11 +119,12 @@ static bool check_extensions(Reader reader, Error *err)
 			return true;
 		if (type == QCOW2_EXTENSION_DATA_FILE)
 			return error_set(err, ERROR_DENIED, "qcow2 names an external data file");
-		if (type == QCOW2_EXTENSION_CRYPTO)
-			return error_set(err, ERROR_DENIED, "qcow2 is encrypted by its own header");
-		if (length > IMAGE_PROBE_BYTES ||
-		    !reader_skip(&reader, (length + 7u) & ~7u, &skipped))
+		if (type == QCOW2_EXTENSION_CRYPTO && !qcow2->luks)
+			return refuse_encryption(err);
+		if (length > IMAGE_PROBE_BYTES || !reader_skip(&reader, (length + 7u) & ~7u, &body))
 			break;
+		if (type == QCOW2_EXTENSION_CRYPTO && !take_area(qcow2, body, length, err))
+			return false;
 	}
 	return error_set(err, ERROR_DENIED, "qcow2 header extensions do not end within %d bytes",
 			 IMAGE_PROBE_BYTES);
@@ -99,9 +145,10 @@ static bool check_features(uint64_t incompatible, Error *err)
 }
 
 /* Both versions: bytes 0 to 71. */
-static bool check_common(const uint8_t *head, Error *err)
+static bool check_common(Qcow2 *qcow2, const uint8_t *head, Error *err)
 {
 	uint32_t cluster_bits = load_be32(head + 20);
+	uint32_t crypt_method = load_be32(head + 32);
 	uint32_t l1_entries = load_be32(head + 36);
 	uint32_t snapshots = load_be32(head + 60);
 
@@ -110,18 +157,22 @@ static bool check_common(const uint8_t *head, Error *err)
 	if (cluster_bits < QCOW2_CLUSTER_BITS_MIN || cluster_bits > QCOW2_CLUSTER_BITS_MAX)
 		return error_set(err, ERROR_DENIED, "qcow2 cluster bits are %u, outside %d..%d",
 				 cluster_bits, QCOW2_CLUSTER_BITS_MIN, QCOW2_CLUSTER_BITS_MAX);
-	if (load_be32(head + 32))
-		return error_set(err, ERROR_DENIED, "qcow2 is encrypted by its own header");
+	if (!qcow2->luks && crypt_method != QCOW2_CRYPT_NONE)
+		return refuse_encryption(err);
+	if (qcow2->luks && crypt_method != QCOW2_CRYPT_LUKS)
+		return error_set(err, ERROR_DENIED, "qcow2 encryption is %u, not LUKS (%d)",
+				 crypt_method, QCOW2_CRYPT_LUKS);
 	if (l1_entries > QCOW2_L1_ENTRIES_MAX)
 		return error_set(err, ERROR_DENIED, "qcow2 table of %u entries, at most %d",
 				 l1_entries, QCOW2_L1_ENTRIES_MAX);
 	if (snapshots > QCOW2_SNAPSHOTS_MAX)
 		return error_set(err, ERROR_DENIED, "qcow2 has %u snapshots, at most %d", snapshots,
 				 QCOW2_SNAPSHOTS_MAX);
+	qcow2->cluster_bits = cluster_bits;
 	return true;
 }
 
-static bool probe_qcow2(const uint8_t *head, size_t size, uint64_t *ret_size_bytes, Error *err)
+static bool probe_qcow2(Qcow2 *qcow2, const uint8_t *head, size_t size, Error *err)
 {
 	size_t header_bytes = QCOW2_V2_HEADER_BYTES;
 	uint32_t version;
@@ -131,7 +182,7 @@ static bool probe_qcow2(const uint8_t *head, size_t size, uint64_t *ret_size_byt
 	version = load_be32(head + 4);
 	if (version != 2 && version != 3)
 		return error_set(err, ERROR_DENIED, "qcow2 version is %u, not 2 or 3", version);
-	if (!check_common(head, err))
+	if (!check_common(qcow2, head, err))
 		return false;
 	if (version == 3) {
 		if (size < QCOW2_V3_HEADER_BYTES)
@@ -144,17 +195,42 @@ static bool probe_qcow2(const uint8_t *head, size_t size, uint64_t *ret_size_byt
 			return error_set(err, ERROR_DENIED, "qcow2 header length is %zu",
 					 header_bytes);
 	}
-	*ret_size_bytes = load_be64(head + 24);
-	return check_extensions(reader_of(head + header_bytes, size - header_bytes), err);
+	qcow2->size_bytes = load_be64(head + 24);
+	return check_extensions(qcow2, reader_of(head + header_bytes, size - header_bytes), err);
 }
 
 bool image_probe(DiskFormat format, const void *head, size_t size, uint64_t *ret_size_bytes,
 		 Error *err)
 {
+	Qcow2 qcow2 = { .luks = NULL };
+
 	if (size > IMAGE_PROBE_BYTES)
 		size = IMAGE_PROBE_BYTES;
 	*ret_size_bytes = 0;
-	if (format == DISK_QCOW2)
-		return probe_qcow2(head, size, ret_size_bytes, err);
-	return probe_raw(head, size, err);
+	if (format != DISK_QCOW2)
+		return probe_raw(head, size, err);
+	if (!probe_qcow2(&qcow2, head, size, err))
+		return false;
+	*ret_size_bytes = qcow2.size_bytes;
+	return true;
+}
+
+bool image_probe_luks(DiskFormat format, const void *head, size_t size, uint64_t stored_bytes,
+		      uint64_t *ret_size_bytes, LuksArea *ret_area, Error *err)
+{
+	LuksArea area = { .offset = 0, .size_bytes = stored_bytes };
+	Qcow2 qcow2 = { .luks = &area, .stored_bytes = stored_bytes };
+
+	if (size > IMAGE_PROBE_BYTES)
+		size = IMAGE_PROBE_BYTES;
+	*ret_size_bytes = 0;
+	if (format == DISK_QCOW2) {
+		if (!probe_qcow2(&qcow2, head, size, err))
+			return false;
+		if (!qcow2.has_area)
+			return error_set(err, ERROR_DENIED, "qcow2 has no encryption header");
+	}
+	*ret_size_bytes = qcow2.size_bytes;
+	*ret_area = area;
+	return true;
 }

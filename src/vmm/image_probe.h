@@ -19,4 +19,22 @@ enum { IMAGE_PROBE_BYTES = 4096 };
 MUST_CHECK bool image_probe(DiskFormat format, const void *head, size_t size,
 			    uint64_t *ret_size_bytes, Error *err);
 
+typedef struct LuksArea {
+	uint64_t offset; /* bytes from the image's beginning */
+	uint64_t size_bytes;
+} LuksArea;
+
+/*
+ * The same for an image that the manifest says is encrypted by LUKS. *ret_area is where its LUKS
+ * header lies: the whole of a raw image of stored_bytes; of a qcow2 image what its header extension
+ * names, which must be a multiple of the cluster size, at least one header long, at most
+ * IMAGE_LUKS_AREA_MAX, and within the stored bytes; crypt method 2 and the extension, once, are
+ * demanded. The area is then the caller's to read and judge (luks_header.h). *ret_size_bytes as
+ * above. ERROR_DENIED.
+ */
+enum { IMAGE_LUKS_AREA_MAX = 16 << 20 };
+MUST_CHECK bool image_probe_luks(DiskFormat format, const void *head, size_t size,
+				 uint64_t stored_bytes, uint64_t *ret_size_bytes,
+				 LuksArea *ret_area, Error *err);
+
 #endif

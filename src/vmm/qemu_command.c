@@ -202,19 +202,56 @@ static bool put_boot(Build *build)
 	return put_pair(build, "-append", vm->manifest.append);
 }
 
+/*
+ * The passphrase by a descriptor: so it is in no argument, in no QMP message, and in no property
+ * that can be asked for (the object's "data" would give it back). QEMU reads it when it makes the
+ * object, before any disk. The object stays for good: qcow2 opens its image anew when it is
+ * activated after a migration, and when a migration is undone.
+ */
+static bool put_disk_secret(Build *build, size_t i)
+{
+	const ResolvedDisk *resolved = &build->input->vm->disks[i];
+	char id[32], file[32];
+
+	if (build->input->vm->manifest.disks[i].encryption == DISK_PLAIN)
+		return true;
+	if (resolved->secret_fd < 0)
+		return error_set(build->err, ERROR_INTERNAL,
+				 "disk %zu is encrypted, without a secret", i);
+	snprintf(id, sizeof(id), "disk%zu-secret", i);
+	snprintf(file, sizeof(file), "/proc/self/fd/%d", give_fd(build, resolved->secret_fd));
+	return put_json(build, "-object",
+			json_pack("{s:s, s:s, s:s}", "qom-type", "secret", "id", id, "file", file));
+}
+
+/* How the image is opened: always said, never found out from its bytes. */
+static json_t *disk_format(const ManifestDisk *disk, size_t i)
+{
+	bool luks = disk->encryption == DISK_LUKS;
+	char secret[32];
+
+	snprintf(secret, sizeof(secret), "disk%zu-secret", i);
+	if (disk->format == DISK_QCOW2)
+		return luks ? json_pack("{s:s, s:n, s:{s:s, s:s}}", "driver", "qcow2", "backing",
+					"encrypt", "format", "luks", "key-secret", secret)
+			    : json_pack("{s:s, s:n}", "driver", "qcow2", "backing");
+	return luks ? json_pack("{s:s, s:s}", "driver", "luks", "key-secret", secret)
+		    : json_pack("{s:s}", "driver", "raw");
+}
+
 /* A node for the descriptor and one for the format, both with names and drivers of ours. */
 static bool put_disk_backend(Build *build, size_t i)
 {
 	const ManifestDisk *disk = &build->input->vm->manifest.disks[i];
 	const ResolvedDisk *resolved = &build->input->vm->disks[i];
-	bool qcow2 = disk->format == DISK_QCOW2;
 	char node[32], file_node[32], filename[32];
 	json_t *file, *format;
 
 	snprintf(node, sizeof(node), "disk%zu", i);
 	snprintf(file_node, sizeof(file_node), "disk%zu-file", i);
 	snprintf(filename, sizeof(filename), "/dev/fdset/%zu", i);
-	if (!put_format(build, "-add-fd", "fd=%d,set=%zu", give_fd(build, resolved->fd), i))
+	if (!put_disk_secret(build, i) ||
+	    !put_format(build, "-add-fd", "fd=%d,set=%zu", give_fd(build, resolved->fd), i))
 		return false;
 	file = json_pack("{s:s, s:s, s:s, s:b, s:s, s:{s:b}}", "driver",
 			 resolved->is_block_device ? "host_device" : "file", "node-name", file_node,
@@ -222,11 +259,12 @@ static bool put_disk_backend(Build *build, size_t i)
 			 "cache", "direct", resolved->direct);
 	if (!put_json(build, "-blockdev", file))
 		return false;
-	format = json_pack("{s:s, s:s, s:s, s:b, s:s, s:{s:b}}", "driver", qcow2 ? "qcow2" : "raw",
-			   "node-name", node, "file", file_node, "read-only", disk->read_only,
-			   "discard", "unmap", "cache", "direct", resolved->direct);
-	if (qcow2)
-		format = with(format, "backing", json_null());
+	format = disk_format(disk, i);
+	format = with(format, "node-name", json_string(node));
+	format = with(format, "file", json_string(file_node));
+	format = with(format, "read-only", json_boolean(disk->read_only));
+	format = with(format, "discard", json_string("unmap"));
+	format = with(format, "cache", json_pack("{s:b}", "direct", resolved->direct));
 	return put_json(build, "-blockdev", format);
 }
 

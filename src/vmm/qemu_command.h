@@ -12,8 +12,8 @@
 enum {
 	QEMU_FD_FIRST = 3,
 	QEMU_FD_SOCKETS = QEMU_FD_FIRST, /* in QEMU: O_PATH of the directory for its sockets */
-	QEMU_FDS_MAX = 4 + LIMIT_DISKS + LIMIT_NICS,
-	QEMU_ARGS_MAX = 64 + 8 * LIMIT_DISKS + 4 * LIMIT_NICS,
+	QEMU_FDS_MAX = 4 + 2 * LIMIT_DISKS + LIMIT_NICS,
+	QEMU_ARGS_MAX = 64 + 10 * LIMIT_DISKS + 4 * LIMIT_NICS,
 };
 
 /* As QEMU sees them; the engine reaches the same sockets beneath the VM's socket directory. */

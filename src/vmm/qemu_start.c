@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "vmm/disk_secret.h"
 #include "vmm/feature_cache.h"
 #include "vmm/qemu_features.h"
 #include "vmm/qemu_status.h"
@@ -27,6 +28,24 @@ static bool open_taps(const ResolvedVm *vm, Taps *taps, Error *err)
 		if (vm->nics[i].kind == NETWORK_BRIDGE &&
 		    !tap_open(vm->nics[i].bridge, &taps->fds[i], err))
 			return error_prefix(err, "nic %zu", i);
+	return true;
+}
+
+/* Before there is a process: QEMU would tell of a missing or wrong kind of secret in words that
+ * only its authors understand. */
+static bool check_secrets(const ResolvedVm *vm, Error *err)
+{
+	for (size_t i = 0; i < vm->manifest.disks_count; i++) {
+		int fd = vm->disks[i].secret_fd;
+
+		if (vm->manifest.disks[i].encryption == DISK_PLAIN)
+			continue;
+		if (fd < 0)
+			return error_set(err, ERROR_USAGE,
+					 "disk %zu is encrypted, and there is no secret for it", i);
+		if (!disk_secret_check(fd, err))
+			return error_prefix(err, "disk %zu", i);
+	}
 	return true;
 }
 
@@ -82,7 +101,7 @@ static QemuVm *spawn(struct event_base *base, const VmmStart *start, bool incomi
 
 	/* A program that is not there is told of by the spawn. */
 	(void)!stat(start->resources->qemu_path, &program);
-	if (!make_directory(start, &directory, err))
+	if (!check_secrets(start->vm, err) || !make_directory(start, &directory, err))
 		return NULL;
 	if (spawn_in(start, incoming, &directory, &process, err)) {
 		vm = qemu_vm_new(base, start->resources, &directory, &process, events,

@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 
 #include "vmm/image_probe.h"
+#include "vmm/luks_header.h"
 #include "vmm/open_beneath.h"
 #include "vmm/tap.h"
 
@@ -41,9 +42,12 @@ void resolved_vm_close(ResolvedVm *vm)
 		close(vm->kernel_fd);
 	if (vm->initrd_fd >= 0)
 		close(vm->initrd_fd);
-	for (size_t i = 0; i < vm->manifest.disks_count; i++)
+	for (size_t i = 0; i < vm->manifest.disks_count; i++) {
 		if (vm->disks[i].fd >= 0)
 			close(vm->disks[i].fd);
+		if (vm->disks[i].secret_fd >= 0)
+			close(vm->disks[i].secret_fd);
+	}
 	*vm = RESOLVED_VM_INIT;
 }
 
@@ -66,13 +70,14 @@ static bool refuse_name(const char *kind, const char *name, const char *peer_dom
 			 peer_domain);
 }
 
-static const PoolResource *find_pool(const Resources *resources, const char *name,
-				     const char *peer_domain)
+const PoolResource *resources_find_pool(const Resources *resources, const char *name,
+					const char *peer_domain, Error *err)
 {
 	for (size_t i = 0; i < resources->pools_count; i++)
 		if (!strcmp(resources->pools[i].name, name) &&
 		    may_use(&resources->pools[i].access, peer_domain))
 			return &resources->pools[i];
+	refuse_name("pool", name, peer_domain, err);
 	return NULL;
 }
 
@@ -92,7 +97,39 @@ typedef struct Volume {
 	uint64_t size_bytes;
 } Volume;
 
-static bool examine_image(int fd, DiskFormat format, Volume *ret_volume, Error *err)
+static bool stored_bytes_of(int fd, const struct stat *status, uint64_t *ret_bytes, Error *err)
+{
+	if (S_ISBLK(status->st_mode)) {
+		if (ioctl(fd, BLKGETSIZE64, ret_bytes))
+			return error_set_errno(err, ERROR_IO, errno, "cannot ask the size");
+	} else if (S_ISREG(status->st_mode)) {
+		*ret_bytes = (uint64_t)status->st_size;
+	} else {
+		return error_set(err, ERROR_DENIED, "neither a regular file nor a block device");
+	}
+	return true;
+}
+
+static bool examine_luks(int fd, DiskFormat format, const void *head, size_t size,
+			 uint64_t stored_bytes, uint64_t *ret_size_bytes, Error *err)
+{
+	uint8_t header[LUKS_HEADER_BYTES];
+	uint64_t inner_bytes, payload;
+	LuksArea area;
+	ssize_t got;
+
+	if (!image_probe_luks(format, head, size, stored_bytes, &inner_bytes, &area, err))
+		return false;
+	got = pread(fd, header, sizeof(header), (off_t)area.offset);
+	if (got < 0)
+		return error_set_errno(err, ERROR_IO, errno, "cannot read the LUKS header");
+	if (!luks_header_check(header, (size_t)got, area.size_bytes, &payload, err))
+		return false;
+	*ret_size_bytes = format == DISK_RAW ? stored_bytes - payload : inner_bytes;
+	return true;
+}
+
+static bool examine_image(int fd, const ManifestDisk *disk, Volume *ret_volume, Error *err)
 {
 	uint8_t head[IMAGE_PROBE_BYTES];
 	ssize_t got = pread(fd, head, sizeof(head), 0);
@@ -100,17 +137,17 @@ static bool examine_image(int fd, DiskFormat format, Volume *ret_volume, Error *
 
 	if (got < 0 || fstat(fd, &ret_volume->status))
 		return error_set_errno(err, ERROR_IO, errno, "cannot read the image");
-	if (S_ISBLK(ret_volume->status.st_mode)) {
-		if (ioctl(fd, BLKGETSIZE64, &stored_bytes))
-			return error_set_errno(err, ERROR_IO, errno, "cannot ask the size");
-	} else if (S_ISREG(ret_volume->status.st_mode)) {
-		stored_bytes = (uint64_t)ret_volume->status.st_size;
-	} else {
-		return error_set(err, ERROR_DENIED, "neither a regular file nor a block device");
-	}
-	if (!image_probe(format, head, (size_t)got, &inner_bytes, err))
+	if (!stored_bytes_of(fd, &ret_volume->status, &stored_bytes, err))
 		return false;
-	ret_volume->size_bytes = format == DISK_RAW ? stored_bytes : inner_bytes;
+	if (disk->encryption == DISK_LUKS) {
+		if (!examine_luks(fd, disk->format, head, (size_t)got, stored_bytes,
+				  &ret_volume->size_bytes, err))
+			return false;
+	} else {
+		if (!image_probe(disk->format, head, (size_t)got, &inner_bytes, err))
+			return false;
+		ret_volume->size_bytes = disk->format == DISK_RAW ? stored_bytes : inner_bytes;
+	}
 	if (!ret_volume->size_bytes || ret_volume->size_bytes % SECTOR_BYTES)
 		return error_set(err, ERROR_CONFLICT, "size of %llu bytes is no multiple of %d",
 				 (unsigned long long)ret_volume->size_bytes, SECTOR_BYTES);
@@ -132,9 +169,19 @@ static bool open_volume(const PoolResource *pool, const ManifestDisk *disk, int 
 	    (S_ISCHR(status.st_mode) || S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode)))
 		return error_set(err, ERROR_DENIED, "neither a regular file nor a block device");
 	if (!open_beneath(directory_fd, disk->volume, flags, &fd, err) ||
-	    !examine_image(fd, disk->format, ret_volume, err))
+	    !examine_image(fd, disk, ret_volume, err))
 		return false;
 	*ret_fd = TAKE_FD(fd);
+	return true;
+}
+
+bool resources_image_size(int fd, const ManifestDisk *disk, uint64_t *ret_size_bytes, Error *err)
+{
+	Volume volume;
+
+	if (!examine_image(fd, disk, &volume, err))
+		return false;
+	*ret_size_bytes = volume.size_bytes;
 	return true;
 }
 
@@ -142,12 +189,12 @@ bool resources_complete(const Resources *resources, Manifest *manifest, Error *e
 {
 	for (size_t i = 0; i < manifest->disks_count; i++) {
 		ManifestDisk *disk = &manifest->disks[i];
-		const PoolResource *pool = find_pool(resources, disk->pool, NULL);
+		const PoolResource *pool = resources_find_pool(resources, disk->pool, NULL, err);
 		AUTO_FD int fd = -1;
 		Volume volume;
 
 		if (!pool)
-			return refuse_name("pool", disk->pool, NULL, err);
+			return false;
 		if (!open_volume(pool, disk, O_RDONLY, &fd, &volume, err))
 			return error_prefix(err, "volume %s/%s", disk->pool, disk->volume);
 		disk->size_bytes = volume.size_bytes;
@@ -167,12 +214,12 @@ static bool check_size(const ManifestDisk *disk, const Volume *volume, Error *er
 static bool resolve_disk(const Resources *resources, const ManifestDisk *disk,
 			 const char *peer_domain, ResolvedDisk *ret_disk, Error *err)
 {
-	const PoolResource *pool = find_pool(resources, disk->pool, peer_domain);
+	const PoolResource *pool = resources_find_pool(resources, disk->pool, peer_domain, err);
 	AUTO_FD int fd = -1;
 	Volume volume;
 
 	if (!pool)
-		return refuse_name("pool", disk->pool, peer_domain, err);
+		return false;
 	if (!open_volume(pool, disk, disk->read_only ? O_RDONLY : O_RDWR, &fd, &volume, err) ||
 	    !check_size(disk, &volume, err))
 		return error_prefix(err, "volume %s/%s", disk->pool, disk->volume);
@@ -300,7 +347,7 @@ bool resources_resolve(const Resources *resources, const Manifest *manifest,
 		return false;
 	vm.manifest = *manifest;
 	for (size_t i = 0; i < LIMIT_DISKS; i++)
-		vm.disks[i].fd = -1;
+		vm.disks[i].fd = vm.disks[i].secret_fd = -1;
 	if (!resolve_nics(resources, peer_domain, &vm, err) ||
 	    !resolve_disks(resources, peer_domain, &vm, err) ||
 	    !resolve_boot(resources, local_boot, &vm, err))

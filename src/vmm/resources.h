@@ -79,6 +79,7 @@ typedef struct Resources {
 	struct FeatureCache *feature_cache; /* vmm/feature_cache.h; NULL: ask QEMU at each start */
 	struct SealedCache *twin_cache; /* vmm/sealed_cache.h; NULL: make each twin anew */
 	char qemu_path[LIMIT_PATH];
+	char qemu_img_path[LIMIT_PATH]; /* "": IMAGE_CREATE_PROGRAM (vmm/image_create.h) */
 	AccelKind accel;
 	MemoryKind memory;
 	unsigned int prealloc_threads; /* 0: one for each CPU, at most 16 */
@@ -95,6 +96,7 @@ typedef struct ResolvedDisk {
 	bool direct;
 	dev_t device; /* with inode, the identity of the volume, for booking it */
 	ino_t inode;
+	int secret_fd; /* what opens an encrypted image (vmm/disk_secret.h); -1: none yet */
 } ResolvedDisk;
 
 typedef struct ResolvedNic {
@@ -106,7 +108,8 @@ typedef struct ResolvedNic {
 } ResolvedNic;
 
 /* A manifest with every name replaced by this host's own thing. Index i belongs to manifest index
- * i. */
+ * i. disks[i].secret_fd is put in by who has the keys, after resources_resolve and before a VM is
+ * started of it; it is then closed with the other descriptors. */
 typedef struct ResolvedVm {
 	Manifest manifest;
 	int kernel_fd; /* -1: none */
@@ -128,7 +131,18 @@ typedef struct LocalBoot {
 	const char *initrd_path; /* NULL or "": none */
 } LocalBoot;
 
-/* Takes each disk's size_bytes from the image itself: for a VM that is started here. */
+/* The pool of this name for this domain (NULL: this host's own users); NULL with ERROR_NOT_FOUND or
+ * ERROR_DENIED as resources_resolve. Lives as long as resources. */
+const PoolResource *resources_find_pool(const Resources *resources, const char *name,
+					const char *peer_domain, Error *err);
+
+/* Judges an open image as resources_resolve does, by disk's format and encryption, and takes its
+ * size. */
+MUST_CHECK bool resources_image_size(int fd, const ManifestDisk *disk, uint64_t *ret_size_bytes,
+				     Error *err);
+
+/* Takes each disk's size_bytes from the image itself: for a VM that is started here. Of a LUKS
+ * image that is its payload. */
 MUST_CHECK bool resources_complete(const Resources *resources, Manifest *manifest, Error *err);
 
 /*

@@ -372,6 +372,30 @@ static bool take_read_only(Parse *parse, const config_setting_t *setting, void *
 	return take_bool(parse, setting, &disk->read_only, err);
 }
 
+static bool take_encryption(Parse *parse, const config_setting_t *setting, void *object, Error *err)
+{
+	ManifestDisk *disk = object;
+	unsigned int value = 0;
+
+	if (!take_word(parse, setting, disk_encryption_words, DISK_ENCRYPTION_COUNT, &value, err))
+		return false;
+	disk->encryption = (DiskEncryption)value;
+	return true;
+}
+
+static bool take_key(Parse *parse, const config_setting_t *setting, void *object, Error *err)
+{
+	const char *text = config_setting_get_string(setting);
+	ManifestDisk *disk = object;
+
+	/* Not shown: somebody may have written the key itself there. */
+	if (!text || !hex_decode(text, disk->key, sizeof(disk->key)))
+		return wrong(parse, setting, err,
+			     "is not %d lower-case hex digits, the id of a key",
+			     2 * MANIFEST_KEY_ID_BYTES);
+	return true;
+}
+
 static bool take_network(Parse *parse, const config_setting_t *setting, void *object, Error *err)
 {
 	ManifestNic *nic = object;
@@ -396,6 +420,8 @@ static const Member disk_members[] = {
 	{ "volume", true, take_volume },
 	{ "format", true, take_format },
 	{ "read_only", false, take_read_only },
+	{ "encryption", false, take_encryption },
+	{ "key", false, take_key },
 };
 
 static const Member nic_members[] = {

@@ -12,7 +12,9 @@
  *	kernel = "vmlinuz";             # relative to this file
  *	initrd = "initrd.img";
  *	append = "console=ttyS0";
- *	disks = ( { pool = "shared"; volume = "vm1.raw"; format = "raw"; read_only = false; } );
+ *	disks = ( { pool = "shared"; volume = "vm1.raw"; format = "raw"; read_only = false; },
+ *	          { pool = "shared"; volume = "vm1.img"; format = "qcow2"; encryption = "luks";
+ *	            key = "6b1f0c2d3e4f5061728394a5b6c7d8e9"; } );
  *	nics = ( { network = "lan"; mac = "52:54:00:00:00:01"; } );
  *	display = "none";               # or "vnc"
  *	populate = "full";              # or "none"

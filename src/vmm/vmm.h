@@ -96,7 +96,11 @@ typedef void VmmDone(void *context, const Error *err);
 typedef struct VmmStart {
 	const Resources *resources; /* outlives the VmmVm */
 	const char *instance;	    /* TEXT_NAME, unique on this host: names the run directory */
-	ResolvedVm *vm;	     /* its descriptors stay the caller's; it may close them on return */
+	/* Its descriptors stay the caller's; it may close them on return. The secrets of encrypted
+	 * disks are read while the hypervisor starts: their maker may wipe them (disk_secret_wipe)
+	 * once the start or preparation is done, well or not, and not before. A secret that opens
+	 * nothing ends the start before any guest runs. */
+	ResolvedVm *vm;
 	int64_t deadline_ms; /* until it runs or is ready */
 } VmmStart;
 

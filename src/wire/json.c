@@ -86,12 +86,52 @@ static json_t *encode_field(const Field *field, const uint8_t *base, Error *err)
 	return NULL;
 }
 
+static bool is_zero(const uint8_t *bytes, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		if (bytes[i])
+			return false;
+	return true;
+}
+
+/* What decodes to the same when it is not there. */
+static bool may_leave_out(const Field *field, const uint8_t *base)
+{
+	const uint8_t *member = base + field->offset;
+
+	if (!field->optional)
+		return false;
+	switch (field->kind) {
+	case FIELD_U64:
+		return is_zero(member, sizeof(uint64_t));
+	case FIELD_BOOL:
+		return is_zero(member, sizeof(bool));
+	case FIELD_ENUM:
+		return is_zero(member, sizeof(unsigned int));
+	case FIELD_TEXT:
+		return !*member;
+	case FIELD_HEX:
+		return is_zero(member, field->size);
+	case FIELD_BYTES:
+	case FIELD_LIST:
+		return is_zero(base + field->count_offset, sizeof(size_t));
+	case FIELD_OBJECT:
+	case FIELD_VARIANT:
+		break;
+	}
+	return false;
+}
+
 static bool encode_members(const Schema *schema, const uint8_t *base, json_t *object, Error *err)
 {
-	for (size_t i = 0; i < schema->n_fields; i++)
-		if (json_object_set_new(object, schema->fields[i].name,
-					encode_field(&schema->fields[i], base, err)))
+	for (size_t i = 0; i < schema->n_fields; i++) {
+		const Field *field = &schema->fields[i];
+
+		if (may_leave_out(field, base))
+			continue;
+		if (json_object_set_new(object, field->name, encode_field(field, base, err)))
 			return error_set(err, ERROR_INTERNAL, "no memory for JSON");
+	}
 	return true;
 }
 
@@ -268,7 +308,7 @@ static bool decode_field(const Field *field, const json_t *json, uint8_t *base, 
 	case FIELD_VARIANT:
 		break;
 	}
-	assert(!"this kind of field has no JSON form");
+	assert(0 && "this kind of field has no JSON form");
 	return false;
 }
 

@@ -20,7 +20,9 @@ typedef struct JsonFamily {
 	size_t count;
 } JsonFamily;
 
-/* Appends compact JSON with members in table order, the tag first. */
+/* Appends compact JSON with members in table order, the tag first. An optional member that is zero
+ * is left out, so that what knows nothing of a newer member reads everything that does not use it.
+ */
 MUST_CHECK bool json_encode(const JsonFamily *family, unsigned int kind, const void *object,
 			    Buffer *buffer, Error *err);
 

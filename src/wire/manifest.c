@@ -6,6 +6,7 @@
 
 const char *const seal_mode_words[SEAL_MODE_COUNT] = { "required", "opportunistic", "disabled" };
 static const char *const format_words[] = { "raw", "qcow2" };
+const char *const disk_encryption_words[DISK_ENCRYPTION_COUNT] = { "none", "luks" };
 static const char *const display_words[] = { "none", "vnc" };
 static const char *const populate_words[] = { "full", "none" };
 
@@ -15,6 +16,17 @@ static const Field disk_fields[] = {
 	SCHEMA_ENUM(ManifestDisk, format, format_words),
 	SCHEMA_U64(ManifestDisk, size_bytes, 512, UINT64_C(1) << 50),
 	SCHEMA_BOOL(ManifestDisk, read_only),
+	{ .name = "encryption",
+	  .kind = FIELD_ENUM,
+	  .optional = true,
+	  .offset = offsetof(ManifestDisk, encryption),
+	  .words = disk_encryption_words,
+	  .n_words = DISK_ENCRYPTION_COUNT },
+	{ .name = "key",
+	  .kind = FIELD_HEX,
+	  .optional = true,
+	  .offset = offsetof(ManifestDisk, key),
+	  .size = MANIFEST_KEY_ID_BYTES },
 };
 static SCHEMA_DEFINE(disk_schema, "disk", ManifestDisk, disk_fields);
 
@@ -85,6 +97,28 @@ static bool check_boot(const Manifest *manifest, Error *err)
 	return true;
 }
 
+/* Every image has a key of its own, so that one can be handed over or destroyed without another. */
+static bool check_disk(const Manifest *manifest, size_t i, Error *err)
+{
+	const ManifestDisk *disk = &manifest->disks[i];
+	bool has_key = !is_zero(disk->key, sizeof(disk->key));
+
+	if (has_key != (disk->encryption == DISK_LUKS))
+		return error_set(err, ERROR_PEER,
+				 "disks[%zu]: encryption \"%s\" and %s key contradict each other", i,
+				 disk_encryption_words[disk->encryption], has_key ? "a" : "no");
+	for (size_t j = 0; j < i; j++) {
+		if (!strcmp(disk->pool, manifest->disks[j].pool) &&
+		    !strcmp(disk->volume, manifest->disks[j].volume))
+			return error_set(err, ERROR_PEER, "volume %s/%s twice", disk->pool,
+					 disk->volume);
+		if (has_key && !memcmp(disk->key, manifest->disks[j].key, sizeof(disk->key)))
+			return error_set(err, ERROR_PEER, "disks[%zu] has the key of disks[%zu]", i,
+					 j);
+	}
+	return true;
+}
+
 bool manifest_check(const Manifest *manifest, Error *err)
 {
 	if (!schema_check(&manifest_schema, manifest, err))
@@ -99,11 +133,8 @@ bool manifest_check(const Manifest *manifest, Error *err)
 		return error_set(err, ERROR_PEER, "manifest: memory of %llu bytes is no multiple of 2 MiB",
 				 (unsigned long long)manifest->memory_bytes);
 	for (size_t i = 0; i < manifest->disks_count; i++)
-		for (size_t j = 0; j < i; j++)
-			if (!strcmp(manifest->disks[i].pool, manifest->disks[j].pool) &&
-			    !strcmp(manifest->disks[i].volume, manifest->disks[j].volume))
-				return error_set(err, ERROR_PEER, "manifest: volume %s/%s twice",
-						 manifest->disks[i].pool, manifest->disks[i].volume);
+		if (!check_disk(manifest, i, err))
+			return error_prefix(err, "manifest");
 	for (size_t i = 0; i < manifest->nics_count; i++)
 		for (size_t j = 0; j < i; j++)
 			if (!strcmp(manifest->nics[i].mac, manifest->nics[j].mac))

@@ -11,9 +11,11 @@
 #include "base/bounds.h"
 #include "base/schema.h"
 
-enum { DIGEST_SHA256_BYTES = 32, MANIFEST_APPEND_BYTES = 1024 };
+enum { DIGEST_SHA256_BYTES = 32, MANIFEST_APPEND_BYTES = 1024, MANIFEST_KEY_ID_BYTES = 16 };
 
 typedef enum DiskFormat { DISK_RAW, DISK_QCOW2 } DiskFormat;
+typedef enum DiskEncryption { DISK_PLAIN, DISK_LUKS, DISK_ENCRYPTION_COUNT } DiskEncryption;
+extern const char *const disk_encryption_words[DISK_ENCRYPTION_COUNT];
 typedef enum DisplayKind { DISPLAY_NONE, DISPLAY_VNC } DisplayKind;
 typedef enum PopulateKind { POPULATE_FULL, POPULATE_NONE } PopulateKind;
 
@@ -32,6 +34,8 @@ typedef struct ManifestDisk {
 	DiskFormat format;
 	uint64_t size_bytes; /* virtual size */
 	bool read_only;
+	DiskEncryption encryption;	    /* of the image; what a guest does itself is none */
+	uint8_t key[MANIFEST_KEY_ID_BYTES]; /* which image key opens it; zeros: not encrypted */
 } ManifestDisk;
 
 typedef struct ManifestNic {
@@ -64,8 +68,8 @@ extern const Schema manifest_schema;
 bool manifest_is_versioned_machine(const char *machine);
 
 /* Bounds that the schema cannot say: memory a multiple of 2 MiB, machine type versioned and on the
- * allow-list of families (pc-q35-N.M, pc-i440fx-N.M), boot fields consistent, no MAC or volume
- * twice. ERROR_PEER. */
+ * allow-list of families (pc-q35-N.M, pc-i440fx-N.M), boot fields consistent, a disk with
+ * encryption and key or with neither, no MAC or volume twice, no key twice. ERROR_PEER. */
 MUST_CHECK bool manifest_check(const Manifest *manifest, Error *err);
 
 #endif

@@ -7,8 +7,7 @@
 
 #include <string.h>
 
-#include "base/buffer.h"
-#include "vmm/image_probe.h"
+#include "luks_sample.h"
 
 /* A version 3 header of a 64 MiB image, as qemu-img 10 writes it. */
 static void make_qcow2(uint8_t head[IMAGE_PROBE_BYTES])
@@ -157,6 +156,100 @@ static void test_mutations(void **state)
 	}
 }
 
+/* --- encrypted images --- */
+
+enum { STORED = SAMPLE_LUKS_AT + SAMPLE_LUKS_AREA };
+
+static void test_encrypted(void **state)
+{
+	uint8_t head[IMAGE_PROBE_BYTES];
+	Error err = ERROR_INIT;
+	uint64_t size = 1;
+	LuksArea area;
+
+	(void)state;
+	sample_qcow2_luks(head);
+	if (!image_probe_luks(DISK_QCOW2, head, sizeof(head), STORED, &size, &area, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(size, 8 << 20);
+	assert_int_equal(area.offset, SAMPLE_LUKS_AT);
+	assert_int_equal(area.size_bytes, SAMPLE_LUKS_AREA);
+	/* What the manifest does not say is not opened. */
+	assert_false(image_probe(DISK_QCOW2, head, sizeof(head), &size, &err));
+	assert_int_equal(err.category, ERROR_DENIED);
+	assert_non_null(strstr(err.text, "encrypted by its own header"));
+	store_be32(head + 32, 0);
+	assert_false(image_probe(DISK_QCOW2, head, sizeof(head), &size, &err));
+	/* Nor is a plain one taken for an encrypted one. */
+	make_qcow2(head);
+	assert_false(image_probe_luks(DISK_QCOW2, head, sizeof(head), STORED, &size, &area, &err));
+	assert_non_null(strstr(err.text, "qcow2 encryption is 0, not LUKS"));
+
+	sample_luks(head);
+	assert_true(image_probe_luks(DISK_RAW, head, sizeof(head), STORED, &size, &area, &err));
+	assert_int_equal(size, 0);
+	assert_int_equal(area.offset, 0);
+	assert_int_equal(area.size_bytes, STORED);
+}
+
+static void test_encrypted_qcow2_by_field(void **state)
+{
+	static const Change changes[] = {
+		{ 8, 8, 512, "backing file" },
+		{ 32, 4, 1, "encryption is 1, not LUKS" },
+		{ 32, 4, 3, "encryption is 3" },
+		{ 72, 8, 1 << 2, "external data file" },
+		{ 112, 4, 0x11111111, "no encryption header" },
+		{ 116, 4, 24, "another length than 16" },
+		{ 116, 4, 8, "another length than 16" },
+		{ 120, 8, 0, "encryption header at 0, no cluster" },
+		{ 120, 8, SAMPLE_LUKS_AT + 512, "no cluster" },
+		{ 120, 8, SAMPLE_LUKS_AT + 0x10000, "behind the end" },
+		{ 120, 8, UINT64_MAX - 0xffff, "behind the end" },
+		{ 128, 8, LUKS_HEADER_BYTES - 1, "of 591 bytes, outside 592..16777216" },
+		{ 128, 8, IMAGE_LUKS_AREA_MAX + 1, "of 16777217 bytes, outside" },
+		{ 128, 8, UINT64_MAX, "outside" },
+		{ 128, 8, SAMPLE_LUKS_AREA + 1, "behind the end" },
+		{ 136, 8, UINT64_C(0x0537be7700000010), "comes twice" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
+		uint8_t head[IMAGE_PROBE_BYTES];
+		LuksArea area;
+		Error err = ERROR_INIT;
+		uint64_t size;
+
+		sample_qcow2_luks(head);
+		if (changes[i].size == 4)
+			store_be32(head + changes[i].offset, (uint32_t)changes[i].value);
+		else
+			store_be64(head + changes[i].offset, changes[i].value);
+		assert_false(image_probe_luks(DISK_QCOW2, head, sizeof(head), STORED, &size, &area,
+					      &err));
+		assert_int_equal(err.category, ERROR_DENIED);
+		if (!strstr(err.text, changes[i].text))
+			fail_msg("%zu: %s", i, err.text);
+	}
+}
+
+static void test_encrypted_mutations(void **state)
+{
+	(void)state;
+	for (size_t bit = 0; bit < 8 * 160; bit++) {
+		uint8_t head[IMAGE_PROBE_BYTES];
+		LuksArea area;
+		Error err = ERROR_INIT;
+		uint64_t size;
+
+		sample_qcow2_luks(head);
+		head[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		if (image_probe_luks(DISK_QCOW2, head, sizeof(head), STORED, &size, &area, &err))
+			assert_true(area.size_bytes >= LUKS_HEADER_BYTES && area.offset <= STORED &&
+				    area.size_bytes <= STORED - area.offset);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -164,6 +257,9 @@ int main(void)
 		cmocka_unit_test(test_raw_with_planted_header),
 		cmocka_unit_test(test_qcow2_that_is_more_than_a_disk),
 		cmocka_unit_test(test_mutations),
+		cmocka_unit_test(test_encrypted),
+		cmocka_unit_test(test_encrypted_qcow2_by_field),
+		cmocka_unit_test(test_encrypted_mutations),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

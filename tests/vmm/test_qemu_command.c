@@ -19,7 +19,8 @@ enum {
 	FD_KERNEL = 103,
 	FD_INITRD = 104,
 	FD_DISK = 110,
-	FD_TAP = 120
+	FD_TAP = 120,
+	FD_SECRET = 130,
 };
 
 typedef struct Fixture {
@@ -53,9 +54,10 @@ static int setup(void **state)
 	m->nics[1] = (ManifestNic){ "wan", "52:54:00:00:00:02" };
 	f->vm.kernel_fd = FD_KERNEL;
 	f->vm.initrd_fd = FD_INITRD;
-	f->vm.disks[0] = (ResolvedDisk){ .fd = FD_DISK };
-	f->vm.disks[1] =
-		(ResolvedDisk){ .fd = FD_DISK + 1, .is_block_device = true, .direct = true };
+	f->vm.disks[0] = (ResolvedDisk){ .fd = FD_DISK, .secret_fd = -1 };
+	f->vm.disks[1] = (ResolvedDisk){
+		.fd = FD_DISK + 1, .is_block_device = true, .direct = true, .secret_fd = -1
+	};
 	f->vm.nics[0] = (ResolvedNic){ .kind = NETWORK_BRIDGE, .bridge = "br0" };
 	f->vm.nics[1] = (ResolvedNic){ .kind = NETWORK_USER, .subnet = "10.0.0.0/24" };
 	f->vm.nics[1].forwards[0] = (ForwardResource){ "127.0.0.1", 7777, "10.0.0.5", 7777 };
@@ -187,6 +189,77 @@ static void test_disks_and_nics(void **state)
 	is_json(&c, "-device", 5,
 		"{\"driver\":\"virtio-net-pci\",\"id\":\"nic1\",\"netdev\":\"net1\","
 		"\"mac\":\"52:54:00:00:00:02\",\"bus\":\"pcie.0\",\"addr\":\"0x11\",\"romfile\":\"\"}");
+}
+
+static void encrypt(Fixture *f)
+{
+	for (size_t i = 0; i < 2; i++) {
+		f->vm.manifest.disks[i].encryption = DISK_LUKS;
+		memset(f->vm.manifest.disks[i].key, 0x61 + (int)i, MANIFEST_KEY_ID_BYTES);
+		f->vm.disks[i].secret_fd = FD_SECRET + (int)i;
+	}
+}
+
+/* Secrets by descriptor, image formats said; the key's id is no part of it. */
+static void test_encrypted_disks(void **state)
+{
+	Fixture *f = *state;
+	AUTO_QEMU_COMMAND QemuCommand c;
+
+	encrypt(f);
+	build(f, &c);
+	is_json(&c, "-object", 1,
+		"{\"qom-type\":\"secret\",\"id\":\"disk0-secret\",\"file\":\"/proc/self/fd/7\"}");
+	assert_string_equal(value_of(&c, "-add-fd", 0), "fd=8,set=0");
+	is_json(&c, "-blockdev", 0,
+		"{\"driver\":\"file\",\"node-name\":\"disk0-file\",\"filename\":\"/dev/fdset/0\","
+		"\"read-only\":false,\"discard\":\"unmap\",\"cache\":{\"direct\":false}}");
+	is_json(&c, "-blockdev", 1,
+		"{\"driver\":\"luks\",\"node-name\":\"disk0\",\"file\":\"disk0-file\","
+		"\"key-secret\":\"disk0-secret\",\"read-only\":false,\"discard\":\"unmap\","
+		"\"cache\":{\"direct\":false}}");
+	is_json(&c, "-object", 2,
+		"{\"qom-type\":\"secret\",\"id\":\"disk1-secret\",\"file\":\"/proc/self/fd/9\"}");
+	assert_string_equal(value_of(&c, "-add-fd", 1), "fd=10,set=1");
+	is_json(&c, "-blockdev", 3,
+		"{\"driver\":\"qcow2\",\"node-name\":\"disk1\",\"file\":\"disk1-file\","
+		"\"encrypt\":{\"format\":\"luks\",\"key-secret\":\"disk1-secret\"},\"backing\":null,"
+		"\"read-only\":true,\"discard\":\"unmap\",\"cache\":{\"direct\":true}}");
+	assert_int_equal(c.fds[7 - QEMU_FD_FIRST], FD_SECRET);
+	assert_int_equal(c.fds[8 - QEMU_FD_FIRST], FD_DISK);
+	assert_int_equal(c.fds[9 - QEMU_FD_FIRST], FD_SECRET + 1);
+	for (size_t i = 0; i < c.argc; i++)
+		assert_null(strstr(c.argv[i], "6161"));
+}
+
+static void test_encrypted_disk_without_secret(void **state)
+{
+	Fixture *f = *state;
+	QemuCommand c = { .argc = 0 };
+	Error err = ERROR_INIT;
+
+	encrypt(f);
+	f->vm.disks[1].secret_fd = -1;
+	assert_false(qemu_command_build(&f->input, &c, &err));
+	assert_string_equal(err.text, "disk 1 is encrypted, without a secret");
+	assert_int_equal(c.argc, 0);
+}
+
+/* It has no image, so that it needs no secret, and an encrypted VM's is that of a plain one. */
+static void test_twin_of_encrypted_is_of_plain(void **state)
+{
+	Fixture *f = *state;
+	AUTO_QEMU_COMMAND QemuCommand plain, encrypted;
+
+	f->input.is_twin = true;
+	build(f, &plain);
+	encrypt(f);
+	f->vm.disks[0].secret_fd = f->vm.disks[1].secret_fd = -1;
+	build(f, &encrypted);
+	assert_int_equal(plain.argc, encrypted.argc);
+	for (size_t i = 0; i < plain.argc; i++)
+		assert_string_equal(plain.argv[i], encrypted.argv[i]);
+	assert_int_equal(plain.fds_count, encrypted.fds_count);
 }
 
 /* The same machine, device by device, with nothing behind it. */
@@ -347,8 +420,10 @@ static void test_everything_at_once_fits(void **state)
 	f->input.incoming = true;
 	f->vm.manifest.disks_count = LIMIT_DISKS;
 	f->vm.manifest.nics_count = LIMIT_NICS;
-	for (size_t i = 0; i < LIMIT_DISKS; i++)
-		f->vm.disks[i] = (ResolvedDisk){ .fd = FD_DISK };
+	for (size_t i = 0; i < LIMIT_DISKS; i++) {
+		f->vm.disks[i] = (ResolvedDisk){ .fd = FD_DISK, .secret_fd = FD_SECRET };
+		f->vm.manifest.disks[i].encryption = DISK_LUKS;
+	}
 	for (size_t i = 0; i < LIMIT_NICS; i++) {
 		f->vm.nics[i].kind = NETWORK_BRIDGE;
 		f->input.tap_fds[i] = FD_TAP;
@@ -364,9 +439,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_source, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disks_and_nics, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_twin, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_twins_of_one_kind_are_alike, setup,
+		cmocka_unit_test_setup_teardown(test_encrypted_disks, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_encrypted_disk_without_secret, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(test_twin_of_encrypted_is_of_plain, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_twin, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_twins_of_one_kind_are_alike, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dump, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_machine, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_incoming, setup, teardown),

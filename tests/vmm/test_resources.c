@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "luks_sample.h"
 #include "vmm/resources.h"
 
 enum { DISK_BYTES = 1 << 20 };
@@ -147,6 +148,7 @@ static void resolves(Fixture *f, const char *domain)
 		fail_msg("%s", err.text);
 	assert_true(vm.disks[0].fd >= 0 && vm.kernel_fd >= 0);
 	assert_int_equal(vm.initrd_fd, -1);
+	assert_int_equal(vm.disks[0].secret_fd, -1);
 }
 
 static void refuses(Fixture *f, const char *domain, ErrorCategory category, const char *text)
@@ -300,6 +302,71 @@ static void test_qcow2(void **state)
 	assert_false(resources_complete(f->resources, &f->manifest, &err));
 }
 
+static void test_luks(void **state)
+{
+	Fixture *f = *state;
+	ManifestDisk *disk = &f->manifest.disks[0];
+	uint8_t head[LUKS_HEADER_BYTES];
+	char path[128];
+	Error err = ERROR_INIT;
+
+	sample_luks(head);
+	write_disk(f, "north/q.qcow2", (const char *)head, sizeof(head));
+	path_of(f, "north/q.qcow2", path, sizeof(path));
+	*disk = (ManifestDisk){ .pool = "disks", .volume = "q.qcow2", .encryption = DISK_LUKS };
+	disk->key[0] = 1;
+	/* The header alone, its payload behind the end, or empty. */
+	assert_false(resources_complete(f->resources, &f->manifest, &err));
+	assert_non_null(strstr(err.text, "LUKS payload at 2068480, behind the end of 1048576"));
+	assert_int_equal(truncate(path, SAMPLE_PAYLOAD), 0);
+	assert_false(resources_complete(f->resources, &f->manifest, &err));
+	assert_non_null(strstr(err.text, "size of 0 bytes"));
+	assert_int_equal(truncate(path, SAMPLE_PAYLOAD + DISK_BYTES), 0);
+	assert_true(resources_complete(f->resources, &f->manifest, &err));
+	assert_int_equal(disk->size_bytes, DISK_BYTES);
+	resolves(f, "north.example");
+	/* Without it said, it is what a guest wrote: the size is another. */
+	*disk = (ManifestDisk){ .pool = "disks", .volume = "q.qcow2", .size_bytes = DISK_BYTES };
+	refuses(f, "north.example", ERROR_CONFLICT, "3117056 bytes here, 1048576 in the manifest");
+	/* And what is plain is not opened as encrypted. */
+	*disk = (ManifestDisk){
+		.pool = "disks", .volume = "vm1.raw", .encryption = DISK_LUKS, .size_bytes = 512
+	};
+	disk->key[0] = 1;
+	refuses(f, "north.example", ERROR_DENIED, "volume disks/vm1.raw: no LUKS header");
+}
+
+static void test_luks_in_qcow2(void **state)
+{
+	Fixture *f = *state;
+	ManifestDisk *disk = &f->manifest.disks[0];
+	uint8_t image[SAMPLE_LUKS_AT + LUKS_HEADER_BYTES] = { 0 };
+	char path[128];
+	Error err = ERROR_INIT;
+
+	sample_qcow2_luks(image);
+	sample_luks(image + SAMPLE_LUKS_AT);
+	write_file(f, "north/q.qcow2", image, sizeof(image));
+	path_of(f, "north/q.qcow2", path, sizeof(path));
+	assert_int_equal(truncate(path, SAMPLE_LUKS_AT + SAMPLE_LUKS_AREA), 0);
+	*disk = (ManifestDisk){
+		.pool = "disks", .volume = "q.qcow2", .format = DISK_QCOW2, .encryption = DISK_LUKS
+	};
+	disk->key[0] = 1;
+	if (!resources_complete(f->resources, &f->manifest, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(disk->size_bytes, 8 << 20);
+	resolves(f, "north.example");
+	/* Its LUKS header is judged where it lies. */
+	store_be32(image + SAMPLE_LUKS_AT + LUKS_AT_SLOT + 4, UINT32_MAX);
+	write_file(f, "north/q.qcow2", image, sizeof(image));
+	assert_int_equal(truncate(path, SAMPLE_LUKS_AT + SAMPLE_LUKS_AREA), 0);
+	refuses(f, "north.example", ERROR_DENIED, "wants 4294978511 iterations, at most 4194304");
+	disk->encryption = DISK_PLAIN;
+	disk->key[0] = 0;
+	refuses(f, "north.example", ERROR_DENIED, "qcow2 is encrypted by its own header");
+}
+
 static void test_boot_files(void **state)
 {
 	Fixture *f = *state;
@@ -369,6 +436,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_what_a_volume_may_not_be, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_size_must_agree, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_qcow2, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_luks, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_luks_in_qcow2, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_boot_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cpu, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_user, setup, teardown),

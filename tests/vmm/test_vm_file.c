@@ -114,6 +114,67 @@ static void test_defaults(void **state)
 	assert_string_equal(file.kernel_path, "");
 }
 
+static bool parse_disks(const char *disks, VmFile *ret_file, Error *err)
+{
+	char text[2048];
+
+	snprintf(text, sizeof(text),
+		 "name = \"vm1\"; uuid = \"6f1c0f3e-2f0b-4f4e-9d58-1f0f8a1b2c3d\";"
+		 "machine = \"pc-i440fx-7.2\"; cpu = \"qemu64\"; memory = \"1G\"; disks = ( %s );",
+		 disks);
+	*err = ERROR_INIT;
+	return vm_file_parse("vm.conf", directory, text, ret_file, err);
+}
+
+#define DISK  "pool = \"p\"; volume = \"v\"; format = \"raw\"; "
+#define OTHER "pool = \"p\"; volume = \"w\"; format = \"qcow2\"; "
+#define KEY   "key = \"6b1f0c2d3e4f5061728394a5b6c7d8e9\"; "
+#define LUKS  "encryption = \"luks\"; "
+
+static void test_encrypted_disks(void **state)
+{
+	static const struct {
+		const char *disks;
+		const char *error;
+	} bad[] = {
+		{ "{ " DISK LUKS "}",
+		  "vm.conf: manifest: disks[0]: encryption \"luks\" and no key" },
+		{ "{ " DISK KEY "}", "vm.conf: manifest: disks[0]: encryption \"none\" and a key" },
+		{ "{ " DISK "encryption = \"none\"; " KEY "}", "vm.conf: manifest: disks[0]: " },
+		{ "{ " DISK LUKS "key = \"\"; }", "vm.conf:1: key is not 32 lower-case hex" },
+		{ "{ " DISK LUKS "key = \"6B1F0c2d3e4f5061728394a5b6c7d8e9\"; }",
+		  "vm.conf:1: key is not 32" },
+		{ "{ " DISK LUKS "key = \"6b1f0c2d3e4f5061728394a5b6c7d8e9ff\"; }",
+		  "vm.conf:1: key is not 32" },
+		{ "{ " DISK LUKS "key = 7; }", "vm.conf:1: key is not 32" },
+		{ "{ " DISK LUKS "key = \"00000000000000000000000000000000\"; }",
+		  "vm.conf: manifest: disks[0]: encryption \"luks\" and no key" },
+		{ "{ " DISK "encryption = \"aes\"; " KEY "}",
+		  "vm.conf:1: encryption is \"aes\": not one of \"none\", \"luks\"" },
+		{ "{ " DISK LUKS KEY "}, { " OTHER LUKS KEY "}",
+		  "vm.conf: manifest: disks[1] has the key of disks[0]" },
+	};
+	VmFile file;
+	Error err;
+
+	(void)state;
+	if (!parse_disks("{ " DISK LUKS KEY "}, { " OTHER "encryption = \"none\"; }", &file, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(file.manifest.disks[0].encryption, DISK_LUKS);
+	assert_int_equal(file.manifest.disks[0].key[0], 0x6b);
+	assert_int_equal(file.manifest.disks[0].key[15], 0xe9);
+	assert_int_equal(file.manifest.disks[1].encryption, DISK_PLAIN);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_false(parse_disks(bad[i].disks, &file, &err));
+		assert_int_equal(err.category, ERROR_CONFIG);
+		if (strncmp(err.text, bad[i].error, strlen(bad[i].error)))
+			fail_msg("case %zu: \"%s\"", i, err.text);
+	}
+	/* A key written where its id belongs is not repeated into a log. */
+	assert_false(parse_disks("{ " DISK LUKS "key = \"AbCdEfGhIjKlMnOp\"; }", &file, &err));
+	assert_null(strstr(err.text, "AbCd"));
+}
+
 typedef struct Bad {
 	const char *old, *new; /* what of the good file is replaced */
 	const char *error;     /* how the message begins */
@@ -253,9 +314,10 @@ static void test_missing_file(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good_file), cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_bad_files), cmocka_unit_test(test_too_many),
-		cmocka_unit_test(test_sizes),	  cmocka_unit_test(test_missing_file),
+		cmocka_unit_test(test_good_file),	cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_bad_files),	cmocka_unit_test(test_too_many),
+		cmocka_unit_test(test_sizes),		cmocka_unit_test(test_missing_file),
+		cmocka_unit_test(test_encrypted_disks),
 	};
 
 	return cmocka_run_group_tests(tests, make_boot_files, remove_boot_files);

@@ -128,6 +128,8 @@ int world_setup(void **state)
 	assert_non_null(mkdtemp(world->directory));
 	world->base = event_base_new();
 	world->listen_fd = -1;
+	for (size_t i = 0; i < LIMIT_DISKS; i++)
+		world->secrets[i] = DISK_SECRET_INIT;
 	init_host(world, &world->source, "source");
 	init_host(world, &world->destination, "destination");
 	describe_host(world);
@@ -145,6 +147,7 @@ int world_teardown(void **state)
 
 	host_kill(&world->source);
 	host_kill(&world->destination);
+	world_wipe_secrets(world);
 	world_drop_relays(world);
 	event_base_free(world->base);
 	boot_files_free(world->resources->boot_files);
@@ -293,6 +296,25 @@ const VmmEvents host_events = {
 /* --- VMs ---------------------------------------------------------------------------------------
  */
 
+static void add_secret(World *world, size_t i, ResolvedVm *vm)
+{
+	Error err = ERROR_INIT;
+	AUTO_SECRET Secret *passphrase =
+		secret_new_from(world->passphrases[i], strlen(world->passphrases[i]), &err);
+
+	disk_secret_wipe(&world->secrets[i]);
+	if (!passphrase || !disk_secret_make(passphrase, &world->secrets[i], &err))
+		fail_msg("%s", err.text);
+	vm->disks[i].secret_fd = fcntl(world->secrets[i].fd, F_DUPFD_CLOEXEC, 3);
+	assert_true(vm->disks[i].secret_fd >= 0);
+}
+
+void world_wipe_secrets(World *world)
+{
+	for (size_t i = 0; i < LIMIT_DISKS; i++)
+		disk_secret_wipe(&world->secrets[i]);
+}
+
 void world_resolve(World *world, const char *peer_domain, ResolvedVm *ret_vm)
 {
 	Error err = ERROR_INIT;
@@ -303,6 +325,9 @@ void world_resolve(World *world, const char *peer_domain, ResolvedVm *ret_vm)
 	if (!resources_resolve(world->resources, &world->file.manifest, peer_domain,
 			       peer_domain ? NULL : &local, ret_vm, &err))
 		fail_msg("%s", err.text);
+	for (size_t i = 0; i < ret_vm->manifest.disks_count; i++)
+		if (ret_vm->manifest.disks[i].encryption != DISK_PLAIN)
+			add_secret(world, i, ret_vm);
 }
 
 void host_start(Host *host)
@@ -322,6 +347,7 @@ void host_start(Host *host)
 	if (!host->vm)
 		fail_msg("%s", err.text);
 	world_wait(world, call_is_over, &call, 30, "the VM runs");
+	world_wipe_secrets(world);
 	if (!call.ok)
 		fail_msg("%s", call.err.text);
 	host_listen_to_guest(host);
@@ -344,6 +370,7 @@ void host_prepare(Host *host)
 	if (!host->vm)
 		fail_msg("%s", err.text);
 	world_wait(world, call_is_over, &call, 30, "the VM is prepared");
+	world_wipe_secrets(world);
 	if (!call.ok)
 		fail_msg("%s", call.err.text);
 	printf("prepared in %lld ms, %lld ms CPU\n", (long long)call.prepared.wall_ms,

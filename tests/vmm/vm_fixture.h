@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "relay.h"
+#include "vmm/disk_secret.h"
 #include "vmm/qemu.h"
 #include "vmm/vm_file.h"
 
@@ -48,6 +49,10 @@ typedef struct World {
 	char directory[64];
 	Resources *resources;
 	VmFile file;
+	/* Of the encrypted disks: each start gets a secret made of it, which is wiped when that is
+	 * over. */
+	const char *passphrases[LIMIT_DISKS];
+	DiskSecret secrets[LIMIT_DISKS];
 	Host source, destination;
 	int listen_fd;
 	struct event *listen_event;
@@ -75,8 +80,9 @@ void on_prepared(void *call, const VmmPrepared *prepared, const Error *err);
 void on_migration(void *call, const VmmMigration *migration, const Error *err);
 extern const VmmEvents host_events;
 
-/* Resolves for one host; *ret_vm is the caller's. */
+/* Resolves for one host, with secrets for the encrypted disks; *ret_vm is the caller's. */
 void world_resolve(World *world, const char *peer_domain, ResolvedVm *ret_vm);
+void world_wipe_secrets(World *world);
 
 /* Started or prepared, and checked. */
 void host_start(Host *host);

@@ -53,6 +53,8 @@ void sample_manifest_largest(Manifest *ret_manifest)
 		fill_text(m->disks[i].volume, LIMIT_NAME, (char)('a' + i));
 		m->disks[i].format = DISK_QCOW2;
 		m->disks[i].size_bytes = UINT64_C(1) << 50;
+		m->disks[i].encryption = DISK_LUKS;
+		memset(m->disks[i].key, 0xa0 + (int)i, sizeof(m->disks[i].key));
 	}
 	for (size_t i = 0; i < LIMIT_NICS; i++) {
 		fill_text(m->nics[i].network, LIMIT_NAME, 'w');

@@ -2,9 +2,11 @@
 #include "tests/support/support.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "tests/wire/samples.h"
+#include "wire/json.h"
 
 #define SET(member, text)                                                                          \
 	do {                                                                                       \
@@ -197,6 +199,118 @@ static void boot_fields_may_not_contradict(void **state)
 	expect_bad(&manifest, "an initrd or a command line without a kernel");
 }
 
+static void a_key_goes_with_encryption(void **state)
+{
+	Manifest manifest;
+
+	(void)state;
+	sample_manifest(&manifest);
+	manifest.disks[1].encryption = DISK_LUKS;
+	expect_bad(&manifest, "disks[1]: encryption \"luks\" and no key contradict");
+	manifest.disks[1].key[15] = 1;
+	expect_good(&manifest);
+	manifest.disks[1].encryption = DISK_PLAIN;
+	expect_bad(&manifest, "disks[1]: encryption \"none\" and a key contradict");
+	manifest.disks[1].encryption = DISK_ENCRYPTION_COUNT;
+	expect_bad(&manifest, "disks[1]: encryption is 2");
+	sample_manifest(&manifest);
+	for (size_t i = 0; i < 2; i++) {
+		manifest.disks[i].encryption = DISK_LUKS;
+		manifest.disks[i].key[0] = 7;
+	}
+	expect_bad(&manifest, "disks[1] has the key of disks[0]");
+	manifest.disks[1].key[1] = 7;
+	expect_good(&manifest);
+}
+
+static const char plain_disk[] = "{\"pool\":\"fast\",\"volume\":\"vm1-root\",\"format\":\"raw\","
+				 "\"size_bytes\":8388608,\"read_only\":false}";
+static const char luks_disk[] =
+	"{\"pool\":\"fast\",\"volume\":\"vm1-root\",\"format\":\"raw\",\"size_bytes\":8388608,"
+	"\"read_only\":false,\"encryption\":\"luks\","
+	"\"key\":\"6b1f0c2d3e4f5061728394a5b6c7d8e9\"}";
+
+static void encode(const Manifest *manifest, Buffer *text)
+{
+	Error err = ERROR_INIT;
+
+	assert_works(json_encode_plain(&manifest_schema, manifest, text, &err), &err);
+	assert_works(buffer_put_u8(text, 0, &err), &err);
+}
+
+/* What has no encryption looks to others as before there was any. */
+static void encryption_in_json(void **state)
+{
+	static const uint8_t key[] = { 0x6b, 0x1f, 0x0c, 0x2d, 0x3e, 0x4f, 0x50, 0x61,
+				       0x72, 0x83, 0x94, 0xa5, 0xb6, 0xc7, 0xd8, 0xe9 };
+	AUTO_BUFFER Buffer plain = BUFFER_INIT(LIMIT_FRAME);
+	AUTO_BUFFER Buffer text = BUFFER_INIT(LIMIT_FRAME);
+	Manifest manifest, back;
+	Error err = ERROR_INIT;
+
+	(void)state;
+	sample_manifest(&manifest);
+	encode(&manifest, &plain);
+	assert_non_null(strstr((const char *)plain.data, plain_disk));
+	assert_null(strstr((const char *)plain.data, "encryption"));
+	manifest.disks[0].encryption = DISK_LUKS;
+	memcpy(manifest.disks[0].key, key, sizeof(key));
+	encode(&manifest, &text);
+	assert_non_null(strstr((const char *)text.data, luks_disk));
+	assert_works(json_decode_plain(&manifest_schema, text.data, text.used - 1, &back, &err),
+		     &err);
+	assert_memory_equal(&back.disks[0], &manifest.disks[0], sizeof(back.disks[0]));
+	assert_int_equal(back.disks[1].encryption, DISK_PLAIN);
+	expect_good(&back);
+}
+
+/* Each text replaces the first disk of a plain manifest. */
+static void encryption_decoded_in_pairs(void **state)
+{
+#define BEGIN                                                                                      \
+	"{\"pool\":\"fast\",\"volume\":\"v\",\"format\":\"raw\",\"size_bytes\":512,\"read_only\":false"
+	static const struct {
+		const char *disk;
+		const char *error; /* NULL: fine */
+	} cases[] = {
+		{ BEGIN "}", NULL },
+		{ BEGIN ",\"encryption\":\"none\"}", NULL },
+		{ BEGIN ",\"encryption\":\"none\",\"key\":\"00000000000000000000000000000000\"}",
+		  NULL },
+		{ BEGIN ",\"encryption\":\"LUKS\"}", "encryption \"LUKS\" is not a known value" },
+		{ BEGIN ",\"encryption\":1}", "encryption is not a string" },
+		{ BEGIN ",\"encryption\":null}", "encryption is not a string" },
+		{ BEGIN ",\"key\":\"\"}", "key is not 32 lower-case hex digits" },
+		{ BEGIN ",\"key\":\"6B1f0c2d3e4f5061728394a5b6c7d8e9\"}", "key is not 32" },
+		{ BEGIN ",\"key\":\"6b1f0c2d3e4f5061728394a5b6c7d8e9ff\"}", "key is not 32" },
+		{ BEGIN ",\"secret\":\"\"}", "unknown member" },
+	};
+	AUTO_BUFFER Buffer plain = BUFFER_INIT(LIMIT_FRAME);
+	Manifest manifest;
+
+	(void)state;
+	sample_manifest(&manifest);
+	encode(&manifest, &plain);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const char *at = strstr((const char *)plain.data, plain_disk);
+		char text[8192];
+		Error err = ERROR_INIT;
+		int length = snprintf(
+			text, sizeof(text), "%.*s%s%s", (int)(at - (const char *)plain.data),
+			(const char *)plain.data, cases[i].disk, at + strlen(plain_disk));
+
+		if (cases[i].error)
+			assert_fails(json_decode_plain(&manifest_schema, text, (size_t)length,
+						       &manifest, &err),
+				     ERROR_PEER, cases[i].error, &err);
+		else
+			assert_works(json_decode_plain(&manifest_schema, text, (size_t)length,
+						       &manifest, &err),
+				     &err);
+	}
+#undef BEGIN
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -208,6 +322,9 @@ int main(void)
 		cmocka_unit_test(counts_and_sizes_out_of_bounds),
 		cmocka_unit_test(nothing_comes_twice),
 		cmocka_unit_test(boot_fields_may_not_contradict),
+		cmocka_unit_test(a_key_goes_with_encryption),
+		cmocka_unit_test(encryption_in_json),
+		cmocka_unit_test(encryption_decoded_in_pairs),
 	};
 
 	return cmocka_run_group_tests_name("wire/manifest", tests, NULL, NULL);
