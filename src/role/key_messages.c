@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "role/key_messages.h"
 
-const char *const helper_kind_words[HELPER_KIND_COUNT] = { "kmip", "pkcs11", "pkcs11-root",
-							   "tpm2" };
+const char *const helper_kind_words[HELPER_KIND_COUNT] = { "kmip", "pkcs11", "pkcs11-root", "tpm2",
+							   "barbican" };
 const char *const helper_part_words[HELPER_PART_COUNT] = {
 	"CA", "CRL", "certificate", "private key", "password", "sealed root key", "device",
 };
@@ -36,6 +36,24 @@ static const Field pkcs11_fields[] = {
 	SCHEMA_LIST(HelperPkcs11, variables, &variable_schema, 0),
 };
 SCHEMA_DEFINE(helper_pkcs11_schema, "pkcs11", HelperPkcs11, pkcs11_fields);
+
+static const Field host_fields[] = {
+	SCHEMA_TEXT(HelperHost, name, TEXT_PRINTABLE, 1),
+	SCHEMA_TEXT(HelperHost, address, TEXT_PRINTABLE, 1),
+};
+static SCHEMA_DEFINE(host_schema, "host", HelperHost, host_fields);
+
+static const Field barbican_fields[] = {
+	SCHEMA_TEXT(HelperBarbican, keystone_url, TEXT_PRINTABLE, 1),
+	SCHEMA_TEXT(HelperBarbican, barbican_url, TEXT_PRINTABLE, 0),
+	SCHEMA_TEXT(HelperBarbican, interface, TEXT_PRINTABLE, 0),
+	SCHEMA_TEXT(HelperBarbican, region, TEXT_PRINTABLE, 0),
+	SCHEMA_TEXT(HelperBarbican, credential_id, TEXT_PRINTABLE, 1),
+	SCHEMA_LIST(HelperBarbican, hosts, &host_schema, 0),
+	SCHEMA_BOOL(HelperBarbican, permit_http),
+	SCHEMA_U64(HelperBarbican, deadline_ms, 0, UINT32_MAX),
+};
+SCHEMA_DEFINE(helper_barbican_schema, "barbican", HelperBarbican, barbican_fields);
 
 static const Field tpm2_fields[] = { SCHEMA_U64(HelperTpm2, deadline_ms, 1, UINT32_MAX) };
 SCHEMA_DEFINE(helper_tpm2_schema, "tpm2", HelperTpm2, tpm2_fields);
@@ -73,15 +91,28 @@ SCHEMA_DEFINE(helper_key_schema, "key", HelperKey, key_fields);
 static const Field wrapped_fields[] = { SCHEMA_HEX(HelperWrapped, wrapped) };
 SCHEMA_DEFINE(helper_wrapped_schema, "wrapped", HelperWrapped, wrapped_fields);
 
-#define STARTING IPC_IN(ROLE_STARTING)
+#define STARTING   IPC_IN(ROLE_STARTING)
 #define CONFIGURED IPC_IN(HELPER_CONFIGURED)
 
 /* type, schema, least and most descriptors, states, next state, name */
-#define FILE_ROW { HELPER_FILE, &helper_file_schema, 1, 1, CONFIGURED, IPC_KEEP, "file" }
-#define START_ROW { ROLE_START, NULL, 0, 0, CONFIGURED, ROLE_SERVING, "start" }
+#define FILE_ROW                                                                                   \
+	{                                                                                          \
+		HELPER_FILE, &helper_file_schema, 1, 1, CONFIGURED, IPC_KEEP, "file"               \
+	}
+#define START_ROW                                                                                  \
+	{                                                                                          \
+		ROLE_START, NULL, 0, 0, CONFIGURED, ROLE_SERVING, "start"                          \
+	}
 
 static const IpcRule kmip_rules[] = {
 	{ HELPER_KMIP, &helper_kmip_schema, 0, 0, STARTING, HELPER_CONFIGURED, "kmip" },
+	FILE_ROW,
+	START_ROW,
+	{ 0 },
+};
+
+static const IpcRule barbican_rules[] = {
+	{ HELPER_BARBICAN, &helper_barbican_schema, 0, 0, STARTING, HELPER_CONFIGURED, "barbican" },
 	FILE_ROW,
 	START_ROW,
 	{ 0 },
@@ -102,10 +133,9 @@ static const IpcRule tpm2_rules[] = {
 };
 
 const IpcRule *const helper_rules[HELPER_KIND_COUNT] = {
-	[HELPER_KIND_KMIP] = kmip_rules,
-	[HELPER_KIND_PKCS11] = pkcs11_rules,
-	[HELPER_KIND_PKCS11_ROOT] = pkcs11_rules,
-	[HELPER_KIND_TPM2] = tpm2_rules,
+	[HELPER_KIND_KMIP] = kmip_rules,	  [HELPER_KIND_PKCS11] = pkcs11_rules,
+	[HELPER_KIND_PKCS11_ROOT] = pkcs11_rules, [HELPER_KIND_TPM2] = tpm2_rules,
+	[HELPER_KIND_BARBICAN] = barbican_rules,
 };
 
 const IpcRule engine_helper_rules[] = {
@@ -114,7 +144,10 @@ const IpcRule engine_helper_rules[] = {
 	{ 0 },
 };
 
-#define CHECK_ROW { HELPER_CHECK, NULL, 0, 0, STARTING, IPC_KEEP, "check" }
+#define CHECK_ROW                                                                                  \
+	{                                                                                          \
+		HELPER_CHECK, NULL, 0, 0, STARTING, IPC_KEEP, "check"                              \
+	}
 
 static const IpcRule provider_requests[] = {
 	{ HELPER_PUT, &helper_put_schema, 0, 0, STARTING, IPC_KEEP, "put" },
@@ -137,14 +170,19 @@ static const IpcRule sealed_requests[] = {
 };
 
 const IpcRule *const helper_request_rules[HELPER_KIND_COUNT] = {
-	[HELPER_KIND_KMIP] = provider_requests,
-	[HELPER_KIND_PKCS11] = provider_requests,
-	[HELPER_KIND_PKCS11_ROOT] = root_requests,
-	[HELPER_KIND_TPM2] = sealed_requests,
+	[HELPER_KIND_KMIP] = provider_requests,	    [HELPER_KIND_PKCS11] = provider_requests,
+	[HELPER_KIND_PKCS11_ROOT] = root_requests,  [HELPER_KIND_TPM2] = sealed_requests,
+	[HELPER_KIND_BARBICAN] = provider_requests,
 };
 
-#define FAILED_ROW { ROLE_FAILED, &role_failure_schema, 0, 0, STARTING, IPC_KEEP, "failed" }
-#define OK_ROW { HELPER_OK, &helper_ok_schema, 0, 0, STARTING, IPC_KEEP, "ok" }
+#define FAILED_ROW                                                                                 \
+	{                                                                                          \
+		ROLE_FAILED, &role_failure_schema, 0, 0, STARTING, IPC_KEEP, "failed"              \
+	}
+#define OK_ROW                                                                                     \
+	{                                                                                          \
+		HELPER_OK, &helper_ok_schema, 0, 0, STARTING, IPC_KEEP, "ok"                       \
+	}
 
 static const IpcRule provider_answers[] = {
 	{ HELPER_STORED, &helper_reference_schema, 0, 0, STARTING, IPC_KEEP, "stored" },
@@ -171,8 +209,7 @@ static const IpcRule sealed_answers[] = {
 };
 
 const IpcRule *const keyd_helper_rules[HELPER_KIND_COUNT] = {
-	[HELPER_KIND_KMIP] = provider_answers,
-	[HELPER_KIND_PKCS11] = provider_answers,
-	[HELPER_KIND_PKCS11_ROOT] = root_answers,
-	[HELPER_KIND_TPM2] = sealed_answers,
+	[HELPER_KIND_KMIP] = provider_answers,	   [HELPER_KIND_PKCS11] = provider_answers,
+	[HELPER_KIND_PKCS11_ROOT] = root_answers,  [HELPER_KIND_TPM2] = sealed_answers,
+	[HELPER_KIND_BARBICAN] = provider_answers,
 };

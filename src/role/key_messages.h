@@ -8,8 +8,8 @@
  *   ROLE_EXTRA_FD  to sealift-keyd, for the requests; the engine never sees their values
  *
  * Each provider has its own rule tables on both links: a helper that was started for KMIP takes no
- * configuration of a module, and none but a root's wraps keys. Requests are answered in their order,
- * with the subject of the request; whatever goes wrong by ROLE_FAILED, but for HELPER_PUT.
+ * configuration of a module, and none but a root's wraps keys. Requests are answered in their
+ * order, with the subject of the request; whatever goes wrong by ROLE_FAILED, but for HELPER_PUT.
  */
 #ifndef SEALIFT_ROLE_KEY_MESSAGES_H
 #define SEALIFT_ROLE_KEY_MESSAGES_H
@@ -22,6 +22,8 @@ enum {
 	LIMIT_HELPER_SERVER = 254, /* bytes of a server's name with its NUL */
 	LIMIT_HELPER_LABEL = 128,  /* of what people see in the key manager */
 	LIMIT_HELPER_WORD = 256,   /* of a user's name */
+	LIMIT_HELPER_URL = 256,
+	LIMIT_HELPER_CREDENTIAL = 65,
 };
 
 typedef enum HelperMessage {
@@ -29,6 +31,7 @@ typedef enum HelperMessage {
 	HELPER_KMIP = 160, /* HelperKmip */
 	HELPER_PKCS11,	   /* HelperPkcs11 */
 	HELPER_TPM2,	   /* HelperTpm2 */
+	HELPER_BARBICAN,   /* HelperBarbican */
 	/* then, once for each part that there is */
 	HELPER_FILE, /* HelperFile, one descriptor to read it from */
 
@@ -52,23 +55,25 @@ typedef enum HelperMessage {
 
 /* What a helper is for: its argument of --provider. */
 typedef enum HelperKind {
-	HELPER_KIND_KMIP,
+	HELPER_KIND_KMIP,	 /* keeps values */
 	HELPER_KIND_PKCS11,	 /* keeps values in a token */
 	HELPER_KIND_PKCS11_ROOT, /* a token keeps the root key */
 	HELPER_KIND_TPM2,	 /* a TPM keeps the root key sealed */
+	HELPER_KIND_BARBICAN,	 /* keeps values */
 	HELPER_KIND_COUNT,
 } HelperKind;
 extern const char *const helper_kind_words[HELPER_KIND_COUNT];
 
 /* What comes as a descriptor. Each at most once. */
 typedef enum HelperPart {
-	HELPER_PART_CA,		 /* PEM, kmip */
+	HELPER_PART_CA,		 /* PEM, kmip and barbican */
 	HELPER_PART_CRL,	 /* PEM, kmip: also decides that revocation is checked */
 	HELPER_PART_CERTIFICATE, /* PEM, kmip */
 	HELPER_PART_KEY,	 /* PEM, kmip */
-	HELPER_PART_PASSWORD,	 /* kmip: one line, or pkcs11: the PIN; a line's end is dropped */
-	HELPER_PART_BLOB,	 /* tpm2: what tpm2_root_create made */
-	HELPER_PART_DEVICE,	 /* tpm2: /dev/tpmrm0, open for reading and writing */
+	/* One line, whose end is dropped: kmip, pkcs11 (the PIN), barbican (the credential's) */
+	HELPER_PART_PASSWORD,
+	HELPER_PART_BLOB,   /* tpm2: what tpm2_root_create made */
+	HELPER_PART_DEVICE, /* tpm2: /dev/tpmrm0, open for reading and writing */
 	HELPER_PART_COUNT,
 } HelperPart;
 extern const char *const helper_part_words[HELPER_PART_COUNT];
@@ -106,6 +111,26 @@ typedef struct HelperPkcs11 {
 	HelperVariable variables[LIMIT_HELPER_VARIABLES];
 	size_t variables_count;
 } HelperPkcs11;
+
+/* See BarbicanConfig (keys/barbican.h). The credential's secret is HELPER_PART_PASSWORD. */
+typedef struct HelperHost {
+	char name[LIMIT_HELPER_SERVER];
+	char address[LIMIT_ADDRESS]; /* numeric */
+} HelperHost;
+
+enum { LIMIT_HELPER_HOSTS = 8 };
+
+typedef struct HelperBarbican {
+	char keystone_url[LIMIT_HELPER_URL];
+	char barbican_url[LIMIT_HELPER_URL]; /* "": from the catalogue */
+	char interface[LIMIT_NAME];	     /* "": "public" */
+	char region[LIMIT_HELPER_WORD];	     /* "": any */
+	char credential_id[LIMIT_HELPER_CREDENTIAL];
+	HelperHost hosts[LIMIT_HELPER_HOSTS];
+	size_t hosts_count;
+	bool permit_http;
+	uint64_t deadline_ms; /* 0: as BarbicanConfig says */
+} HelperBarbican;
 
 typedef struct HelperTpm2 {
 	uint64_t deadline_ms; /* of each command to the chip */
@@ -150,17 +175,18 @@ typedef struct HelperWrapped {
 	uint8_t wrapped[KEY_WRAPPED_BYTES];
 } HelperWrapped;
 
-extern const Schema helper_kmip_schema, helper_pkcs11_schema, helper_tpm2_schema,
-	helper_file_schema, helper_put_schema, helper_reference_schema, helper_not_stored_schema,
-	helper_value_schema, helper_ok_schema, helper_key_schema, helper_wrapped_schema;
+extern const Schema helper_kmip_schema, helper_barbican_schema, helper_pkcs11_schema,
+	helper_tpm2_schema, helper_file_schema, helper_put_schema, helper_reference_schema,
+	helper_not_stored_schema, helper_value_schema, helper_ok_schema, helper_key_schema,
+	helper_wrapped_schema;
 
-/* States of the helper's end of the engine's link between ROLE_STARTING and ROLE_SERVING; and of the
- * ends of keyd's link after HELPER_UNSEAL. */
+/* States of the helper's end of the engine's link between ROLE_STARTING and ROLE_SERVING; and of
+ * the ends of keyd's link after HELPER_UNSEAL. */
 enum { HELPER_CONFIGURED = 2, HELPER_SPENT = 2 };
 
-/* What the helper of a kind may receive from the engine, and from keyd; and keyd from it. The engine
- * receives by engine_helper_rules. keyd's links begin in their first state and stay there, but for
- * HELPER_UNSEAL. */
+/* What the helper of a kind may receive from the engine, and from keyd; and keyd from it. The
+ * engine receives by engine_helper_rules. keyd's links begin in their first state and stay there,
+ * but for HELPER_UNSEAL. */
 extern const IpcRule *const helper_rules[HELPER_KIND_COUNT];
 extern const IpcRule *const helper_request_rules[HELPER_KIND_COUNT];
 extern const IpcRule *const keyd_helper_rules[HELPER_KIND_COUNT];

@@ -171,6 +171,8 @@ bool sandbox_filter(const SandboxPolicy *policy, bool all_threads, SandboxReport
 	if (!add_names(filter, SCMP_ACT_ALLOW, base_syscalls, err) ||
 	    !add_names(filter, SCMP_ACT_ALLOW, sanitizer_syscalls, err) ||
 	    !add_names(filter, SCMP_ACT_ALLOW, policy->syscalls, err) ||
+	    (policy->refused_syscalls &&
+	     !add_names(filter, SCMP_ACT_ERRNO(EACCES), policy->refused_syscalls, err)) ||
 	    !add_rules(filter, base_rules, err) || !add_rules(filter, sanitizer_rules, err) ||
 	    !add_rules(filter, policy->rules, err) || !load(filter, all_threads, err))
 		return error_prefix(err, "sandbox of %s", policy->role);

@@ -3,15 +3,26 @@
  * Landlock by raw system calls, since the C library has no wrappers and Debian 12's headers end at
  * ABI 2. Numbers from Documentation/userspace-api/landlock.rst of Linux.
  */
+#include <fcntl.h>
 #include <stdint.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "sandbox/stages.h"
 
 enum {
 	CREATE_RULESET_VERSION = 1,
+	RULE_PATH_BENEATH = 1,
+	FS_WRITE_FILE = 1 << 1,
+	FS_READ_FILE = 1 << 2,
+	FS_READ_DIR = 1 << 3,
+	FS_REMOVE_DIR = 1 << 4,
+	FS_REMOVE_FILE = 1 << 5,
+	FS_MAKE_DIR = 1 << 7,
+	FS_MAKE_REG = 1 << 8,
 	FS_MAKE_BLOCK = 1 << 11,
+	FS_TRUNCATE = 1 << 14, /* ABI 3 */
 	NET_BIND_TCP = 1 << 0,
 	NET_CONNECT_TCP = 1 << 1,
 	SCOPE_ABSTRACT_UNIX_SOCKET = 1 << 0,
@@ -34,15 +45,49 @@ int landlock_abi(void)
 	return abi > 0 ? (int)abi : 0;
 }
 
-/* No rule is added: what is handled and not allowed is forbidden. */
-static bool enforce(const Ruleset *rules, size_t size)
+/* As the kernel has it: packed. */
+typedef struct __attribute__((packed)) PathRule {
+	uint64_t allowed_access;
+	int32_t parent_fd;
+} PathRule;
+
+static bool allow(int ruleset, uint64_t handled, const SandboxPath *path)
+{
+	uint64_t file = FS_READ_FILE | (path->write ? FS_WRITE_FILE | FS_TRUNCATE : 0);
+	uint64_t folder =
+		FS_READ_DIR |
+		(path->write ? FS_REMOVE_DIR | FS_REMOVE_FILE | FS_MAKE_DIR | FS_MAKE_REG : 0);
+	AUTO_FD int fd = open(path->path, O_PATH | O_CLOEXEC);
+	PathRule rule = { .parent_fd = fd };
+	struct stat status;
+
+	if (fd < 0)
+		return true;
+	if (fstat(fd, &status))
+		return false;
+	rule.allowed_access = (file | (S_ISDIR(status.st_mode) ? folder : 0)) & handled;
+	return !syscall(SYS_landlock_add_rule, ruleset, RULE_PATH_BENEATH, &rule, 0);
+}
+
+/* What is handled and not allowed is forbidden. */
+static bool enforce(const Ruleset *rules, size_t size, const SandboxPath *paths, size_t n_paths)
 {
 	AUTO_FD int fd = (int)syscall(SYS_landlock_create_ruleset, rules, size, 0);
 
-	return fd >= 0 && syscall(SYS_landlock_restrict_self, fd, 0) == 0;
+	if (fd < 0)
+		return false;
+	for (size_t i = 0; i < n_paths; i++)
+		if (!allow(fd, rules->handled_access_fs, &paths[i]))
+			return false;
+	return syscall(SYS_landlock_restrict_self, fd, 0) == 0;
 }
 
 bool landlock_forbid_all(int abi, bool keep_network)
+{
+	return landlock_forbid_all_but(abi, keep_network, NULL, 0);
+}
+
+bool landlock_forbid_all_but(int abi, bool keep_network, const SandboxPath *paths, size_t n_paths)
 {
 	size_t row = (size_t)abi < ARRAY_SIZE(fs_rights) ? (size_t)abi : ARRAY_SIZE(fs_rights) - 1;
 	Ruleset rules = { .handled_access_fs = (UINT64_C(1) << fs_rights[row]) - 1 };
@@ -58,7 +103,7 @@ bool landlock_forbid_all(int abi, bool keep_network)
 		rules.scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL;
 		size = sizeof(rules);
 	}
-	return enforce(&rules, size);
+	return enforce(&rules, size, paths, n_paths);
 }
 
 /* A ruleset must handle something. This is what no program here ever does. */
@@ -74,5 +119,5 @@ bool sandbox_part_from_others(void)
 		rules.scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL;
 		size = sizeof(rules);
 	}
-	return enforce(&rules, size);
+	return enforce(&rules, size, NULL, 0);
 }

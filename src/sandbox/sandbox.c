@@ -32,6 +32,14 @@ int __lsan_is_turned_off(void)
 }
 #endif
 
+/* What sandbox_enter_with_files has more than sandbox_enter. */
+typedef struct Files {
+	bool wanted;
+	const SandboxPath *paths;
+	size_t n_paths;
+	const char *const *variables; /* NULL: none */
+} Files;
+
 static void note(SandboxReport *report, SandboxMeasure measure, bool active)
 {
 	uint32_t bit = UINT32_C(1) << measure;
@@ -87,15 +95,27 @@ void sandbox_report_missing(const SandboxReport *report, char ret_text[SANDBOX_T
 	}
 }
 
+static bool set_variable(const char *text, Error *err)
+{
+	const char *equals = strchr(text, '=');
+	AUTO_FREE char *name = equals ? strndup(text, (size_t)(equals - text)) : NULL;
+
+	return (name && name[0] && !setenv(name, equals + 1, 1)) ||
+	       error_set(err, ERROR_CONFIG, "\"%.100s\" is not NAME=VALUE", text);
+}
+
 /*
- * Should: leave no variable that could steer a library, and the time zone read (the C library opens
- * a file for it with the first conversion, even of UTC).
+ * Should: leave no variable that could steer a library but those that were asked for, and the time
+ * zone read (the C library opens a file for it with the first conversion, even of UTC).
  * Mustn't: run when there are secrets in the environment that somebody still needs: there are none.
  */
-static bool stage_environment(Error *err)
+static bool stage_environment(const Files *files, Error *err)
 {
 	if (clearenv() || setenv("TZ", "UTC0", 1))
 		return error_set(err, ERROR_INTERNAL, "cannot clear the environment");
+	for (const char *const *at = files->variables; at && *at; at++)
+		if (!set_variable(*at, err))
+			return false;
 	tzset();
 	return true;
 }
@@ -176,7 +196,8 @@ static bool stage_limits(const SandboxPolicy *policy, Error *err)
 	if (!limit(RLIMIT_CORE, 0, "core dumps", err) ||
 	    !limit(RLIMIT_NOFILE, policy->nofile_max, "descriptors", err))
 		return false;
-	if ((fstat(2, &log) || !S_ISREG(log.st_mode)) && !limit(RLIMIT_FSIZE, 0, "file sizes", err))
+	if ((fstat(2, &log) || !S_ISREG(log.st_mode)) &&
+	    !limit(RLIMIT_FSIZE, policy->file_bytes_max, "file sizes", err))
 		return false;
 	if (policy->memory_bytes_max && !SANDBOX_SANITIZED)
 		return limit(RLIMIT_AS, policy->memory_bytes_max, "memory", err);
@@ -205,13 +226,28 @@ static bool stage_user(const SandboxUser *user, Error *err)
 }
 
 /*
+ * Should: stand in the role's one directory, if it has one, before there is a mount namespace,
+ * which takes the present directory along but no descriptor. Mustn't: leave the descriptor open:
+ * whoever had it could go on from there.
+ */
+static bool stage_directory(const SandboxPolicy *policy, Error *err)
+{
+	if (!policy->directory_fd)
+		return true;
+	if (fchdir(policy->directory_fd))
+		return error_set_errno(err, ERROR_IO, errno, "cannot enter its directory");
+	close(policy->directory_fd);
+	return true;
+}
+
+/*
  * Should: leave the namespaces of the host, by privilege or else by an own user namespace, for
  * which the switch of user must come first, since only one user can be mapped. Mustn't: make a PID
  * namespace: it would hold only children, which there will be none of, and after it no thread could
  * be made. Whoever is process 1 was put into one by its parent.
  */
 static bool stage_namespaces(const SandboxPolicy *policy, const SandboxUser *user,
-			     SandboxReport *report, Error *err)
+			     const Files *files, SandboxReport *report, Error *err)
 {
 	bool mount_own = !unshare(CLONE_NEWNS);
 
@@ -224,7 +260,10 @@ static bool stage_namespaces(const SandboxPolicy *policy, const SandboxUser *use
 	note(report, SANDBOX_IPC_NAMESPACE, !unshare(CLONE_NEWIPC | CLONE_NEWUTS));
 	if (!policy->keep_network)
 		note(report, SANDBOX_NETWORK_NAMESPACE, !unshare(CLONE_NEWNET));
-	note(report, SANDBOX_EMPTY_ROOT, mount_own && root_make_empty());
+	if (policy->directory_fd)
+		note(report, SANDBOX_EMPTY_ROOT, mount_own && root_make_directory());
+	else if (!files->wanted)
+		note(report, SANDBOX_EMPTY_ROOT, mount_own && root_make_empty());
 	return true;
 }
 
@@ -232,14 +271,19 @@ static bool stage_namespaces(const SandboxPolicy *policy, const SandboxUser *use
  * Should: be the point after which no privilege comes back, and prove it to the caller.
  * Mustn't: let a role run that lacks the floor.
  */
-static bool stage_floor(const SandboxPolicy *policy, SandboxReport *report, Error *err)
+static bool stage_floor(const SandboxPolicy *policy, const Files *files, SandboxReport *report,
+			Error *err)
 {
+	static const SandboxPath here = { ".", true };
+	const SandboxPath *paths = policy->directory_fd ? &here : files->paths;
+	size_t n_paths = policy->directory_fd ? 1 : files->n_paths;
+
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
 		return error_set_errno(err, ERROR_IO, errno, "cannot forbid new privileges");
 	note(report, SANDBOX_NO_NEW_PRIVILEGES, true);
 	report->landlock_abi = landlock_abi();
 	note(report, SANDBOX_LANDLOCK,
-	     landlock_forbid_all(report->landlock_abi, policy->keep_network));
+	     landlock_forbid_all_but(report->landlock_abi, policy->keep_network, paths, n_paths));
 	if (!secret_harden_process(err) || prctl(PR_GET_DUMPABLE) != 0)
 		return error_prefix(err, "not dumpable");
 	note(report, SANDBOX_NOT_DUMPABLE, true);
@@ -252,23 +296,45 @@ static bool stage_floor(const SandboxPolicy *policy, SandboxReport *report, Erro
 	return true;
 }
 
-bool sandbox_enter(const SandboxPolicy *policy, const SandboxUser *user, const int *keep,
-		   size_t n_keep, SandboxReport *ret_report, Error *err)
+static bool enter(const SandboxPolicy *policy, const SandboxUser *user, const int *keep,
+		  size_t n_keep, const Files *files, SandboxReport *ret_report, Error *err)
 {
 	SandboxReport report = { 0 };
 	bool root = geteuid() == 0;
 
 	assert(n_keep <= SANDBOX_KEEP_MAX);
-	if (!stage_environment(err) || !stage_descriptors(keep, n_keep, err) ||
-	    !stage_limits(policy, err) || !stage_namespaces(policy, user, &report, err))
-		return error_prefix(err, "sandbox of %s", policy->role);
+	if (!stage_environment(files, err) || !stage_descriptors(keep, n_keep, err) ||
+	    !stage_limits(policy, err) || !stage_directory(policy, err) ||
+	    !stage_namespaces(policy, user, files, &report, err))
+		return false;
 	sandbox_drop_bounding_set();
 	if (!stage_user(user, err))
-		return error_prefix(err, "sandbox of %s", policy->role);
+		return false;
 	note(&report, SANDBOX_OWN_USER, root && user->given);
 	note(&report, SANDBOX_NO_CAPABILITIES, sandbox_drop_capabilities());
-	if (!stage_floor(policy, &report, err))
-		return error_prefix(err, "sandbox of %s", policy->role);
+	if (!stage_floor(policy, files, &report, err))
+		return false;
 	*ret_report = report;
 	return true;
+}
+
+bool sandbox_enter(const SandboxPolicy *policy, const SandboxUser *user, const int *keep,
+		   size_t n_keep, SandboxReport *ret_report, Error *err)
+{
+	return enter(policy, user, keep, n_keep, &(Files){ 0 }, ret_report, err) ||
+	       error_prefix(err, "sandbox of %s", policy->role);
+}
+
+bool sandbox_enter_with_files(const SandboxPolicy *policy, const SandboxUser *user, const int *keep,
+			      size_t n_keep, const SandboxPath *paths, size_t n_paths,
+			      const char *const *variables, SandboxReport *ret_report, Error *err)
+{
+	const Files files = { true, paths, n_paths, variables };
+
+	for (size_t i = 0; i < n_paths; i++)
+		if (paths[i].path[0] != '/')
+			return error_set(err, ERROR_CONFIG, "\"%.100s\" is not an absolute path",
+					 paths[i].path);
+	return enter(policy, user, keep, n_keep, &files, ret_report, err) ||
+	       error_prefix(err, "sandbox of %s", policy->role);
 }

@@ -55,8 +55,16 @@ typedef struct SandboxPolicy {
 	 * named. */
 	const char *const *syscalls;
 	const SandboxRule *rules;  /* with conditions; NULL if none */
+	/* What gets EACCES instead of death: calls that a library of others tries and can do
+	 * without. NULL: none. */
+	const char *const *refused_syscalls;
 	uint64_t nofile_max;	   /* RLIMIT_NOFILE: descriptors, kept ones included */
 	uint64_t memory_bytes_max; /* RLIMIT_AS; 0: unlimited; ignored in sanitizer builds */
+	uint64_t file_bytes_max;   /* RLIMIT_FSIZE; 0 for all roles but those with SandboxPaths */
+	/* The descriptor of a directory, which is kept (sandbox_enter closes it): the only one that
+	 * the role may use, and its present directory; instead of the empty root it is the root,
+	 * where that can be had. 0: none. Not with SandboxPaths. */
+	int directory_fd;
 	bool keep_network;	   /* stay in the network namespace and be able to connect by TCP */
 	bool refuse_with_errno;	   /* tests only: a forbidden call gives EPERM instead of death */
 } SandboxPolicy;
@@ -76,7 +84,8 @@ typedef enum SandboxMeasure {
 	SANDBOX_NOT_DUMPABLE,	   /* no core, no ptrace by others of the same user */
 	SANDBOX_SECCOMP,
 	SANDBOX_LANDLOCK,
-	SANDBOX_EMPTY_ROOT,	   /* pivot_root(2) into an empty read-only tmpfs */
+	SANDBOX_EMPTY_ROOT,	   /* pivot_root(2) into an empty read-only tmpfs, or into the policy's
+				    * directory */
 	SANDBOX_NETWORK_NAMESPACE, /* not counted for a policy with keep_network */
 	SANDBOX_IPC_NAMESPACE,	   /* IPC and UTS */
 	SANDBOX_NO_CAPABILITIES,   /* all sets and the bounding set */
@@ -120,6 +129,24 @@ pid_t sandbox_outer_pid(void);
  */
 MUST_CHECK bool sandbox_enter(const SandboxPolicy *policy, const SandboxUser *user, const int *keep,
 			      size_t n_keep, SandboxReport *ret_report, Error *err);
+
+/* What a role may open that cannot live without files: below this path, or the file itself. */
+typedef struct SandboxPath {
+	const char *path; /* absolute; need not exist */
+	bool write;	  /* also change, make and remove regular files and folders */
+} SandboxPath;
+
+/*
+ * As sandbox_enter, but for files: the root is not empty, and Landlock, which is then part of the
+ * floor, permits what is below the paths and nothing else. Reading includes mapping as code
+ * (until sandbox_filter); executing stays forbidden. `variables` are "NAME=VALUE", ended by NULL, or
+ * NULL: the environment that a library of others needs, which is empty but for them. Before
+ * sandbox_filter_early. ERROR_CONFIG for a path that is not absolute.
+ */
+MUST_CHECK bool sandbox_enter_with_files(const SandboxPolicy *policy, const SandboxUser *user,
+					 const int *keep, size_t n_keep, const SandboxPath *paths,
+					 size_t n_paths, const char *const *variables,
+					 SandboxReport *ret_report, Error *err);
 
 /*
  * The last filter: RLIMIT_NPROC 0 (no process and no thread from here on) and the seccomp filter

@@ -65,6 +65,32 @@ bool root_make_empty(void)
 	       !syscall(SYS_pivot_root, ".", ".") && !umount2(".", MNT_DETACH) && !chdir("/");
 }
 
+/* That programs and devices of it are none is a second lock: no call that could use them passes the
+ * filter. So a mount that keeps its own flags, as one of another user namespace may, will do. */
+static bool bind_anywhere(void)
+{
+	static const char *const points[] = { "/tmp", "/run", "/proc", "/dev" };
+	const unsigned long flags = MS_NODEV | MS_NOEXEC | MS_NOSUID;
+
+	for (size_t i = 0; i < ARRAY_SIZE(points); i++) {
+		if (mount(".", points[i], NULL, MS_BIND, NULL))
+			continue;
+		(void)mount("", points[i], NULL, MS_REMOUNT | MS_BIND | flags, NULL);
+		return chdir(points[i]) == 0;
+	}
+	return false;
+}
+
+/*
+ * Should: leave the process with a root in which there is its directory's content and nothing else.
+ * Mustn't: touch the mounts of anybody else, as above.
+ */
+bool root_make_directory(void)
+{
+	return !mount("", "/", "", MS_PRIVATE | MS_REC, NULL) && bind_anywhere() &&
+	       !syscall(SYS_pivot_root, ".", ".") && !umount2(".", MNT_DETACH) && !chdir("/");
+}
+
 /*
  * Should: take away what a set-uid program could give back.
  * Mustn't: fail where CAP_SETPCAP is not there: such a process has nothing to lose, and no new

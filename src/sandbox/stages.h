@@ -22,9 +22,14 @@ int landlock_abi(void);
  * foreign abstract sockets and signals to processes outside, as far as the ABI can. Needs no new
  * privileges. False if the kernel refuses. */
 bool landlock_forbid_all(int abi, bool keep_network);
+/* The same, but for these paths; those that do not exist are left out. */
+bool landlock_forbid_all_but(int abi, bool keep_network, const SandboxPath *paths, size_t n_paths);
 
 /* pivot_root(2) into an empty read-only tmpfs; needs an own mount namespace. */
 bool root_make_empty(void);
+/* pivot_root(2) into the present directory alone, which stays the present one; likewise. It was
+ * entered before the mount namespace was made. */
+bool root_make_directory(void);
 /* An own user namespace in which the present user and group keep their numbers. */
 bool namespace_enter_user(void);
 /* Maps this user and this group, by their numbers outside, to themselves in the user namespace that

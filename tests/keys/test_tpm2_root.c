@@ -158,8 +158,7 @@ static void a_blob_that_was_changed_does_not_open(void **state)
 	AUTO_BUFFER Buffer blob = BUFFER_INIT(TPM2_BLOB_MAX);
 
 	make(tpm->fd, PCR7, &blob);
-	/* Every byte would take a minute. */
-	for (size_t i = 0; i < blob.used; i += 13) {
+	for (size_t i = 0; i < blob.used; i++) {
 		Error err = ERROR_INIT;
 
 		blob.data[i] ^= 1;
@@ -213,13 +212,16 @@ static bool copy(int from, int to, Wire *wire)
 }
 
 /* A child that listens between the library and the chip. */
-static pid_t listen_between(int ours, int chip, Wire *wire)
+static pid_t listen_between(const int ends[2], int chip, Wire *wire)
 {
 	pid_t pid = fork();
+	int ours = ends[1];
 
 	assert_true(pid >= 0);
 	if (pid)
 		return pid;
+	/* Else it would never see the end. */
+	close(ends[0]);
 	for (;;) {
 		struct pollfd waits[] = { { .fd = ours, .events = POLLIN },
 					  { .fd = chip, .events = POLLIN } };
@@ -243,7 +245,7 @@ static void who_listens_does_not_hear_the_key(void **state)
 
 	assert_true(wire != MAP_FAILED);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-	listener = listen_between(ends[1], tpm->fd, wire);
+	listener = listen_between(ends, tpm->fd, wire);
 	close(ends[1]);
 	make(ends[0], PCR7, &blob);
 	key = open_blob(ends[0], &blob);

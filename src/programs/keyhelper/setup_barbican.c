@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <string.h>
+
+#include "keys/barbican.h"
+#include "programs/keyhelper/keyhelper.h"
+
+static_assert((int)LIMIT_HELPER_HOSTS == (int)BARBICAN_HOSTS_MAX &&
+		      (int)LIMIT_HELPER_SERVER == (int)LIMIT_BARBICAN_HOST &&
+		      (int)LIMIT_HELPER_URL == (int)LIMIT_BARBICAN_URL &&
+		      (int)LIMIT_HELPER_CREDENTIAL == (int)LIMIT_BARBICAN_CREDENTIAL,
+	      "a message holds what the back-end takes");
+
+static const char *or_null(const char *text)
+{
+	return text[0] ? text : NULL;
+}
+
+bool helper_open_barbican(Helper *helper, Error *err)
+{
+	const HelperBarbican *setup = &helper->setup.barbican;
+	const Buffer *ca = &helper->setup.contents[HELPER_PART_CA];
+	BarbicanHost hosts[BARBICAN_HOSTS_MAX];
+	BarbicanConfig config = {
+		.keystone_url = setup->keystone_url,
+		.barbican_url = or_null(setup->barbican_url),
+		.interface = or_null(setup->interface),
+		.region = or_null(setup->region),
+		.hosts = hosts,
+		.hosts_count = setup->hosts_count,
+		.credential_id = setup->credential_id,
+		.credential_secret = helper->setup.password,
+		.ca_pem = ca->data,
+		.ca_size = ca->used,
+		.permit_http = setup->permit_http,
+		.deadline_ms = setup->deadline_ms,
+	};
+
+	if (!config.credential_secret)
+		return error_set(err, ERROR_CONFIG, "the credential's secret was not given");
+	for (size_t i = 0; i < setup->hosts_count; i++) {
+		memcpy(hosts[i].name, setup->hosts[i].name, sizeof(hosts[i].name));
+		memcpy(hosts[i].address, setup->hosts[i].address, sizeof(hosts[i].address));
+	}
+	helper->provider = barbican_provider_new(&config, err);
+	return helper->provider != NULL;
+}
