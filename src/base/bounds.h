@@ -51,6 +51,13 @@ enum {
 	LIMIT_VMS = 1024,
 	LIMIT_MIGRATIONS = 64,
 
+	/* key manager: what one caller, and all together, may ask of it */
+	LIMIT_KEY_CALLERS = 64,	   /* that are counted by themselves; the others share one count */
+	LIMIT_KEY_CHANGES = 48,	   /* changes and openings of one caller at once: two VMs' worth */
+	LIMIT_KEY_CHANGES_S = 16,  /* and in a second after that */
+	LIMIT_KEY_READS_S = 1000,  /* reads of one caller in a second, and at once */
+	LIMIT_KEY_CALLER_FACTOR = 4, /* so much more all callers together */
+
 	/* local API */
 	LIMIT_API_LINE = 65536,
 	LIMIT_API_CLIENTS = 64,

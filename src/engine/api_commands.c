@@ -9,6 +9,7 @@
 #include "crypto/aead.h"
 #include "crypto/spiffe.h"
 #include "engine/engine.h"
+#include "engine/keys.h"
 #include "engine/ledger.h"
 #include "wire/json.h"
 
@@ -467,7 +468,10 @@ static bool do_doctor(Engine *engine, ApiRequest *request, json_t *arguments, Er
 	json_t *list = json_array();
 	const Config *config = &engine->config;
 	int64_t left_s = (int64_t)engine->certificate_not_after_s - clock_wall_s(&clock_system);
-	bool own_users = config->gate_user[0] && config->notary_user[0] && config->mover_user[0];
+	bool own_users = config->gate_user[0] && config->notary_user[0] && config->mover_user[0] &&
+			 (config->keyd_user[0] || !config->keys.wanted);
+	char keys[LIMIT_TEXT];
+	bool keys_ok;
 
 	(void)arguments;
 	check(list, "children", engine->serving, "gate and notaries %s",
@@ -488,6 +492,8 @@ static bool do_doctor(Engine *engine, ApiRequest *request, json_t *arguments, Er
 	      config->policy.guard == MOVER_GUARD_ENFORCE ?
 		      "refuses streams that break its rules" :
 		      "ONLY WARNS of streams that break its rules");
+	if (keys_describe(engine, &keys_ok, keys))
+		check(list, "keys", keys_ok, "%s", keys);
 	if (!store_each(engine->store, STORE_DOMAINS, check_domain, list, err)) {
 		json_decref(list);
 		return false;
@@ -528,6 +534,21 @@ static const Command commands[] = {
 	{ "resolve",
 	  do_resolve,
 	  { { "migration", JSON_STRING, false }, { "action", JSON_STRING, false } } },
+	{ "key-create",
+	  keys_do_create,
+	  { { "vm", JSON_STRING, false },
+	    { "slot", JSON_STRING, false },
+	    { "purpose", JSON_STRING, true },
+	    { "backend", JSON_STRING, true } } },
+	{ "key-list", keys_do_list, { { "vm", JSON_STRING, true }, { "cursor", JSON_INTEGER, true } } },
+	{ "key-show", keys_do_show, { { "key", JSON_STRING, false }, { "version", JSON_INTEGER, true } } },
+	{ "key-rotate", keys_do_rotate, { { "key", JSON_STRING, false } } },
+	{ "key-destroy",
+	  keys_do_destroy,
+	  { { "key", JSON_STRING, false }, { "version", JSON_INTEGER, true } } },
+	{ "key-backends", keys_do_backends, { { 0 } } },
+	{ "key-audit", keys_do_audit, { { "first", JSON_INTEGER, true } } },
+	{ "key-verify", keys_do_verify, { { 0 } } },
 	{ "events", do_events, { { 0 } } },
 	{ "doctor", do_doctor, { { 0 } } },
 };

@@ -419,9 +419,9 @@ static void on_gate_gone(void *context, Child *child, const Error *cause)
 }
 
 /* argv of a child: MODE, --user U:G where we are root and a user is configured. */
-static Child *spawn(Engine *engine, const char *program, const char *mode, const char *user,
-		    const int *fds, size_t n_fds, const IpcRule *rules, const ChildEvents *events,
-		    Error *err)
+Child *children_spawn(Engine *engine, const char *program, const char *mode, const char *user,
+		      const int *fds, size_t n_fds, const IpcRule *rules, const ChildEvents *events,
+		      Error *err)
 {
 	char path[LIMIT_PATH + 32];
 	const char *arguments[4] = { NULL };
@@ -450,15 +450,15 @@ static bool start_signer(Engine *engine, Error *err)
 	if (!open_file(engine->config.sign_certificate, &certificate, err) ||
 	    !open_file(engine->config.sign_key, &key, err))
 		return false;
-	engine->signer = spawn(engine, "sealift-notary", "--sign", engine->config.notary_user,
-			       (int[]){ certificate, key }, 2, engine_notary_rules, &notary_events, err);
+	engine->signer = children_spawn(engine, "sealift-notary", "--sign", engine->config.notary_user,
+					(int[]){ certificate, key }, 2, engine_notary_rules, &notary_events, err);
 	return engine->signer && child_send(engine->signer, ROLE_START, 0, NULL, NULL, NULL, 0, err);
 }
 
 static bool start_verifier(Engine *engine, Error *err)
 {
-	engine->verifier = spawn(engine, "sealift-notary", "--verify", engine->config.notary_user,
-				 (int[]){ -1 }, 0, engine_notary_rules, &notary_events, err);
+	engine->verifier = children_spawn(engine, "sealift-notary", "--verify", engine->config.notary_user,
+					  (int[]){ -1 }, 0, engine_notary_rules, &notary_events, err);
 	return engine->verifier;
 }
 
@@ -470,8 +470,8 @@ static bool start_gate(Engine *engine, Error *err)
 	if (!open_file(engine->config.tls_certificate, &certificate, err) ||
 	    !open_file(engine->config.tls_key, &key, err))
 		return false;
-	engine->gate = spawn(engine, "sealift-gate", NULL, engine->config.gate_user,
-			     (int[]){ engine->listen_fd, certificate, key }, 3, engine_gate_rules,
+	engine->gate = children_spawn(engine, "sealift-gate", NULL, engine->config.gate_user,
+				      (int[]){ engine->listen_fd, certificate, key }, 3, engine_gate_rules,
 			     &gate_events, err);
 	return engine->gate;
 }

@@ -201,6 +201,7 @@ static bool set_users(const char *path, const config_setting_t *setting, const C
 		{ "gate", set_role_user, offsetof(Config, gate_user), false, LIMIT_NAME },
 		{ "notary", set_role_user, offsetof(Config, notary_user), false, LIMIT_NAME },
 		{ "mover", set_role_user, offsetof(Config, mover_user), false, LIMIT_NAME },
+		{ "keyd", set_role_user, offsetof(Config, keyd_user), false, LIMIT_NAME },
 		{ "qemu", set_qemu_user, offsetof(Config, resources), false, LIMIT_NAME },
 	};
 
@@ -232,6 +233,7 @@ static const ConfigRow rows[] = {
 	{ "api_group", set_api_group, 0, false, LIMIT_NAME },
 	{ "pools", config_set_pools, 0, false },
 	{ "networks", config_set_networks, 0, false },
+	{ "keys", config_set_keys, offsetof(Config, keys), false },
 	DIRECTORY("boot_directory", boot_directory),
 	TEXT("qemu", resources.qemu_path),
 	{ "accel", set_accel, offsetof(Config, resources.accel), false },
@@ -298,6 +300,9 @@ static bool finish(const char *path, const config_t *file, Config *config, Error
 		 config->run_directory);
 	if (!config->boot_directory[0])
 		snprintf(config->boot_directory, LIMIT_PATH, "%.*s/boot", CONFIG_DIRECTORY_MAX,
+			 config->state_directory);
+	if (!config->keys.store[0])
+		snprintf(config->keys.store, LIMIT_PATH, "%.*s/keys", CONFIG_DIRECTORY_MAX,
 			 config->state_directory);
 	/* Two hosts' worth: raising what one host may have must not be in vain. */
 	if (!config->per_domain)

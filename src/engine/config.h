@@ -21,6 +21,14 @@ typedef struct ConfigTrust {
 	char crl[LIMIT_PATH];
 } ConfigTrust;
 
+/* The key manager's part. */
+typedef struct ConfigKeys {
+	bool wanted;		/* the group is there */
+	char root[LIMIT_PATH];	/* the root key's file */
+	char store[LIMIT_PATH]; /* directory of the key store */
+	bool group_may_destroy; /* members of api_group may destroy keys */
+} ConfigKeys;
+
 typedef struct Config {
 	char state_directory[LIMIT_PATH];
 	char run_directory[LIMIT_PATH];
@@ -36,6 +44,8 @@ typedef struct Config {
 	/* "UID:GID" that each role becomes when the engine is root; "": the engine's own, warned of
 	 */
 	char gate_user[LIMIT_NAME], notary_user[LIMIT_NAME], mover_user[LIMIT_NAME];
+	char keyd_user[LIMIT_NAME];
+	ConfigKeys keys;
 	char api_group[LIMIT_NAME]; /* "": none */
 	gid_t api_gid;		    /* its number, looked up when the file was read */
 	char boot_directory[LIMIT_PATH];

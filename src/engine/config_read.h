@@ -80,4 +80,7 @@ ConfigSet config_set_trust;
 ConfigSet config_set_pools;
 ConfigSet config_set_networks;
 
+/* The key manager; target is ConfigKeys. */
+ConfigSet config_set_keys;
+
 #endif

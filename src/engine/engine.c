@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "crypto/aead.h"
+#include "engine/keys.h"
 
 enum { PING_SECONDS = 2, EXPIRY_SECONDS = 3600, MEASURE_MS = 20, MEASURE_BYTES = 256 * 1024 };
 
@@ -156,7 +157,7 @@ static void warn_of_weakness(Engine *engine)
 	if (geteuid())
 		log_warning(engine->log, "not root: roles and QEMU run as one user, without networks of bridges");
 	else if (!config->gate_user[0] || !config->notary_user[0] || !config->mover_user[0] ||
-		 !config->resources.user.set)
+		 !config->resources.user.set || (config->keys.wanted && !config->keyd_user[0]))
 		log_warning(engine->log, "users.* are not all configured: some roles keep root's user id");
 	if (config->policy.allow_disabled)
 		log_warning(engine->log, "mode disabled is allowed: such migrations can be read on the wire");
@@ -197,7 +198,8 @@ Engine *engine_new(const char *config_path, Log *log, Error *err)
 	ports_init(engine);
 	if (!boot_files_scan(engine->config.resources.boot_files, &ignored))
 		log_debug(log, "boot files: %s", ignored.text);
-	if (!recovery_load_vms(engine, err) || !children_start(engine, err) || !api_start(engine, err))
+	if (!recovery_load_vms(engine, err) || !children_start(engine, err) || !keys_start(engine, err) ||
+	    !api_start(engine, err))
 		return NULL;
 	return TAKE_PTR(engine);
 }
@@ -229,6 +231,8 @@ void engine_free(Engine *engine)
 		return;
 	engine->stopping = true;
 	if (engine->base) {
+		/* Before the clients go: who waits for a key is told. */
+		keys_stop(engine);
 		api_stop(engine);
 		children_stop(engine);
 	}

@@ -5,6 +5,7 @@
  *
  *	config*.c      the configuration file
  *	children.c     gate and notaries: start, anchors, restart
+ *	keys*.c        the key manager: start, restart, who may ask for what
  *	connections.c  control connections: hello, routing to migrations
  *	jobs.c         one migration's timers, mover, sockets
  *	ports.c        the table through which a migration acts
@@ -39,6 +40,7 @@ typedef struct Engine Engine;
 typedef struct Vm Vm;
 typedef struct Connection Connection;
 typedef struct ApiRequest ApiRequest;
+typedef struct KeyManager KeyManager;
 
 /* A VM that this host has, or remembers. */
 struct Vm {
@@ -127,6 +129,7 @@ struct Engine {
 	unsigned int clients_count;
 	struct evconnlistener *api;
 	ViolationBudget violations;
+	KeyManager *keys; /* keys.h; NULL: none is configured */
 };
 
 /* --- engine.c --- */
@@ -159,6 +162,11 @@ MUST_CHECK bool children_replace_trust(Engine *engine, const DomainRecord *domai
 				       Error *err);
 /* Warns of CRLs and of our own certificate that are about to expire. */
 void children_warn_of_expiry(Engine *engine);
+/* Starts a program of ours, with an argument or NULL, as USER (UID:GID; "" for our own) where we are
+ * root; context of the events is the engine. */
+Child *children_spawn(Engine *engine, const char *program, const char *mode, const char *user,
+		      const int *fds, size_t n_fds, const IpcRule *rules, const ChildEvents *events,
+		      Error *err);
 Request *request_new(Engine *engine, Job *job);
 Request *request_find(Engine *engine, uint64_t number);
 void request_free(Request *request);

@@ -348,6 +348,15 @@ class Migrations(CliTest):
         self.assertIn("it\\x07 hung up", result.stdout)
         self.assertIn("not encrypted", result.stdout)
 
+    def test_status_of_a_guard_that_only_warns(self):
+        warned = other(guard="warn", guard_warnings=3)
+        result = self.ask(self.engine(status={"migrations": [warned]}), "status", "ff")
+        self.assertEqual(result.returncode, 0)
+        self.assertRegex(result.stdout, r"\n  guard +warn\n    rules broken +3\n")
+        result = self.ask(self.engine(status={"migrations": [other(guard="enforce")]}), "status", "ff")
+        self.assertRegex(result.stdout, r"\n  guard +enforce\n")
+        self.assertNotIn("rules broken", result.stdout)
+
     def test_status_of_none(self):
         result = self.ask(self.engine(status={"migrations": []}), "status")
         self.assertEqual((result.returncode, result.stdout), (0, "no migrations\n"))
@@ -413,6 +422,102 @@ class Migrations(CliTest):
                              resolve=refuse("conflict", "it is not stuck"))
         self.assert_fails(self.ask(engine, "resolve", "01", "--run-here", "--yes"), 5,
                           "it is not stuck")
+
+
+KEY = {"id": "5e" * 16, "version": 2, "purpose": "image", "state": "active", "vm": VM["uuid"],
+       "owner": "north.example", "slot": "vda", "epoch": 3, "backend": "embedded", "reference": "",
+       "fingerprint": "ab" * 48, "exposed_to": "", "migration": "0" * 32, "created_s": 1700000000,
+       "changed_s": 1700000060}
+
+
+class Keys(CliTest):
+    def test_create(self):
+        engine = self.engine(key_create={"key": KEY})
+        result = self.ask(engine, "key", "create", "vm1", "vda", "--purpose", "image")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(engine.next_request()["arguments"],
+                         {"vm": "vm1", "slot": "vda", "purpose": "image"})
+        self.assertIn("fingerprint  " + KEY["fingerprint"], result.stdout)
+        self.assertIn("changed      2023-11-14 22:14:20", result.stdout)
+        for word in ("exposed_to", "migration", "reference"):
+            self.assertNotIn(word, result.stdout)
+
+    def test_show_one_version(self):
+        engine = self.engine(key_show={"key": {**KEY, "slot": "\x1b[31m"}})
+        result = self.ask(engine, "key", "show", KEY["id"], "--version", "2")
+        self.assertEqual(engine.next_request()["arguments"], {"key": KEY["id"], "version": 2})
+        self.assert_plain(result.stdout)
+        self.assertEqual(json.loads(self.ask(engine, "--json", "key", "show", KEY["id"]).stdout)["id"],
+                         KEY["id"])
+        self.assertEqual(engine.next_request()["arguments"], {"key": KEY["id"]})
+        self.assert_fails(self.ask(engine, "key", "show", KEY["id"], "--version", "0"), 2, "from 1")
+
+    def test_list_takes_every_page(self):
+        def page(_connection, arguments):
+            return {"keys": [KEY], "cursor": {0: 24, 24: 48, 48: 0}[arguments["cursor"]]}
+        engine = self.engine(key_list=page)
+        result = self.ask(engine, "key", "list", "vm1")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(result.stdout.count(KEY["id"]), 3)
+        self.assertEqual([request["arguments"] for request in engine.asked()],
+                         [{"vm": "vm1", "cursor": cursor} for cursor in (0, 24, 48)])
+        engine = self.engine(key_list={"keys": [], "cursor": 0})
+        self.assertIn("no keys", self.ask(engine, "key", "list").stdout)
+
+    def test_a_list_that_never_ends_ends(self):
+        engine = self.engine(key_list={"keys": [KEY], "cursor": 7})
+        self.assertEqual(self.ask(engine, "key", "list").stdout.count(KEY["id"]), 2)
+
+    def test_rotate_refused(self):
+        engine = self.engine(key_rotate=refuse("conflict", "the key is destroyed"))
+        self.assert_fails(self.ask(engine, "key", "rotate", KEY["id"]), 5, "is destroyed")
+
+    def test_destroy_asks_a_person_only(self):
+        engine = self.engine(key_destroy={"keys": 2})
+        self.assert_fails(self.ask(engine, "key", "destroy", KEY["id"]), 2, "--yes")
+        self.assertEqual(engine.asked(), [])
+        result = self.ask(engine, "key", "destroy", KEY["id"], "--yes")
+        self.assertEqual(result.stdout, "destroyed: 2 versions\n")
+        self.assertEqual(engine.next_request()["arguments"], {"key": KEY["id"]})
+        self.ask(engine, "key", "destroy", KEY["id"], "--yes", "--version", "1")
+        self.assertEqual(engine.next_request()["arguments"], {"key": KEY["id"], "version": 1})
+
+    def test_backends(self):
+        backend = {"name": "embedded", "type": "embedded", "usable": True, "text": "its own store"}
+        engine = self.engine(key_backends={"root": "file", "backends": [backend]})
+        result = self.ask(engine, "key", "backends")
+        self.assertIn("root key: file", result.stdout)
+        self.assertRegex(result.stdout, "embedded +embedded +ok +its own store")
+
+    def test_audit(self):
+        entry = {"number": 1, "time_s": 1700000000, "action": "refused", "key": KEY["id"],
+                 "version": 2, "who": "uid 1000", "detail": "of another VM"}
+
+        def page(_connection, arguments):
+            return {"total": 1, "entries": [entry] if arguments["first"] == 1 else []}
+        engine = self.engine(key_audit=page, key_verify={"entries": 9, "keys": 4, "done": True})
+        result = self.ask(engine, "key", "audit")
+        self.assertEqual(result.stdout, f"1 2023-11-14 22:13:20 refused {KEY['id']} version 2 "
+                                        "by uid 1000: of another VM\n")
+        self.assertEqual(self.ask(engine, "key", "audit", "--first", "2").stdout, "")
+        self.assertEqual(self.ask(engine, "key", "audit", "verify").stdout,
+                         "whole: 9 log entries, 4 keys\n")
+        self.assert_fails(self.ask(engine, "key", "audit", "it"), 2, '"verify"')
+
+    def test_a_store_that_was_changed(self):
+        engine = self.engine(key_verify=refuse("auth", "log entry 3 or the one before was changed"))
+        self.assert_fails(self.ask(engine, "key", "audit", "verify"), 7, "was changed")
+
+    def test_root_needs_no_engine(self):
+        path = self.file("") + ".key"
+        result = run("key", "root", "init", path)
+        self.assertEqual((result.returncode, result.stdout), (0, ""), result.stderr)
+        self.assertEqual(os.stat(path).st_mode & 0o7777, 0o600)
+        with open(path, encoding="ascii") as file:
+            self.assertRegex(file.read(), "^[0-9a-f]{64}\n$")
+        self.assert_fails(run("key", "root", "init", path), 5, "cannot make")
+        self.assert_fails(run("key", "root", "make", path), 2, '"init"')
+        self.assert_fails(run("key", "root", "init", "/nonexistent/root.key"), 14, "cannot make")
 
 
 class Pki(CliTest):

@@ -47,6 +47,36 @@ class Doctor(CliTest):
         bad = [name for name, finding in found.items() if finding["level"] == "FAIL"]
         self.assertEqual(result.returncode, 12 if bad else 0, bad)
 
+    def key_findings(self, mode, folder_mode=0o700, root="root.key"):
+        config = self.file("", "sealift.conf")
+        folder = os.path.dirname(config)
+        with open(os.path.join(folder, "root.key"), "w", encoding="ascii") as file:
+            os.fchmod(file.fileno(), mode)
+        os.makedirs(os.path.join(folder, "state", "keys"))
+        os.chmod(os.path.join(folder, "state", "keys"), folder_mode)
+        with open(config, "w", encoding="ascii") as file:
+            file.write(f'state_directory = "{folder}/state"; keys = {{ root = "{folder}/{root}"; }};'
+                       'users = { keyd = "0:1"; };')
+        _, found = self.findings("--config", config)
+        return found
+
+    def test_keys(self):
+        found = self.key_findings(0o600)
+        self.assertEqual((found["root-key"]["level"], found["key-store"]["level"]), ("ok", "ok"))
+        self.assertEqual(found["user-keyd"]["level"], "FAIL")
+        found = self.key_findings(0o640, 0o750)
+        self.assertEqual((found["root-key"]["level"], found["key-store"]["level"]), ("FAIL", "FAIL"))
+        self.assertIn("mode 0640", found["root-key"]["text"])
+        self.assertIn("mode 0750", found["key-store"]["text"])
+        found = self.key_findings(0o600, root="no.key")
+        self.assertEqual(found["root-key"]["level"], "FAIL")
+        self.assertIn("sealift key root init", found["root-key"]["text"])
+
+    def test_no_keys(self):
+        _, found = self.findings("--config", self.file("", "sealift.conf"))
+        self.assertEqual(found["root-key"]["level"], "note")
+        self.assertNotIn("user-keyd", found)
+
     def test_required_features_missing(self):
         result, found = self.findings(FAKE_QMP="return-path,multifd,late-block-activate")
         self.assertEqual(found["qemu-return-path"]["level"], "FAIL")  # the whole enum is not found

@@ -56,7 +56,7 @@ class Manual(CliTest):
 
     def test_every_setting_is_explained(self):
         for sources, page, least in ((["src/vmm/vm_file.c"], "man/sealift-vm.5.scd", 20),
-                                     (["src/engine/config.c", "src/engine/config_resources.c"],
+                                     (["src/engine/config.c", "src/engine/config_keys.c", "src/engine/config_resources.c"],
                                       "man/sealift.conf.5.scd", 50)):
             names = re.findall(r'(?:\{|TEXT\(|COUNT\(|DIRECTORY\() ?"([a-z0-9_]+)",\s'
                                r'(?:true|false|(?:config_)?set_|[a-z_.]+\))',

@@ -108,6 +108,51 @@ static void what_is_required_is_asked_for_by_name(void **state)
 	check_good(good, ARRAY_SIZE(good));
 }
 
+static void keys_have_a_root_and_a_store(void **state)
+{
+	static const Bad cases[] = {
+		{ KEYS "keys = { };", ":2: keys: has no \"root\"" },
+		{ KEYS "keys = \"/r\";", ":2: keys: is not a group { name = value; ... }" },
+		{ KEYS "keys = { root = \"root.key\"; };",
+		  ":2: keys.root: is \"root.key\": not an absolute path" },
+		{ KEYS "keys = { root = { tpm2 = \"/b\"; }; };",
+		  ":2: keys.root: is a group: this version takes the root key from a file only, as "
+		  "\"/etc/sealift/root.key\"" },
+		{ KEYS "keys = { root = \"/r\"; store = \"keys\"; };",
+		  ":2: keys.store: is \"keys\": not an absolute path" },
+		{ KEYS "keys = { root = \"/r\"; store = \"/" LONG100 LONG100 "\"; };",
+		  ":2: keys.store: has 201 characters, at most 200" },
+		{ KEYS "keys = { root = \"/r\"; backends = ( ); };",
+		  ":2: keys.backends: this version keeps keys in its own store only; leave it out" },
+		{ KEYS "keys = { root = \"/r\"; group_may_destroy = 1; };",
+		  ":2: keys.group_may_destroy: is not true or false" },
+		{ KEYS "keys = { root = \"/r\"; hsm = \"x\"; };", ":2: keys.hsm: is no known setting" },
+		{ KEYS "users = { keyd = \"root\"; };",
+		  ":2: users.keyd: is \"root\": not UID:GID in digits, neither of them 0" },
+	};
+	Error err;
+
+	(void)state;
+	check_bad(cases, ARRAY_SIZE(cases));
+	assert_true(load(KEYS, &err));
+	assert_false(config.keys.wanted);
+	config_release(&config);
+	assert_true(load(KEYS "state_directory = \"/s\"; keys = { root = \"/r\"; };"
+			      "users = { keyd = \"5:6\"; };",
+			 &err));
+	assert_true(config.keys.wanted);
+	assert_false(config.keys.group_may_destroy);
+	assert_string_equal(config.keys.root, "/r");
+	assert_string_equal(config.keys.store, "/s/keys");
+	assert_string_equal(config.keyd_user, "5:6");
+	config_release(&config);
+	assert_true(load(KEYS "keys = { root = \"/r\"; store = \"/k\"; group_may_destroy = true; };",
+			 &err));
+	assert_string_equal(config.keys.store, "/k");
+	assert_true(config.keys.group_may_destroy);
+	config_release(&config);
+}
+
 static void what_is_unknown_is_refused(void **state)
 {
 	static const Bad cases[] = {
@@ -471,6 +516,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_required_is_asked_for_by_name),
+		cmocka_unit_test(keys_have_a_root_and_a_store),
 		cmocka_unit_test(what_is_unknown_is_refused),
 		cmocka_unit_test(what_is_no_configuration_is_refused),
 		cmocka_unit_test(numbers_have_bounds),

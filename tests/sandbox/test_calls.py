@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(TOP, "scripts"))
 import policies  # noqa: E402
 
 # The mover has a filter more, for the time in which it makes threads.
-FILTERS = {"gate": 1, "mover": 2, "notary": 1}
+FILTERS = {"gate": 1, "keyd": 1, "mover": 2, "notary": 1}
 SELDOM = "seldom"
 SKIPPED = 77
 

@@ -98,6 +98,7 @@ bool cmd_doctor(CliContext *context, const CliInput *input, Error *err)
 	doctor_check_memory(&doctor);
 	doctor_check_network(&doctor);
 	doctor_check_users(&doctor);
+	doctor_check_keys(&doctor);
 	check_engine(&doctor, context->socket_path);
 	if (doctor.failures)
 		return error_set(err, ERROR_UNAVAILABLE,

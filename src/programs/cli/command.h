@@ -80,6 +80,14 @@ bool cmd_migrate(CliContext *context, const CliInput *input, Error *err);
 bool cmd_status(CliContext *context, const CliInput *input, Error *err);
 bool cmd_cancel(CliContext *context, const CliInput *input, Error *err);
 bool cmd_resolve(CliContext *context, const CliInput *input, Error *err);
+bool cmd_key_create(CliContext *context, const CliInput *input, Error *err);
+bool cmd_key_list(CliContext *context, const CliInput *input, Error *err);
+bool cmd_key_show(CliContext *context, const CliInput *input, Error *err);
+bool cmd_key_rotate(CliContext *context, const CliInput *input, Error *err);
+bool cmd_key_destroy(CliContext *context, const CliInput *input, Error *err);
+bool cmd_key_backends(CliContext *context, const CliInput *input, Error *err);
+bool cmd_key_audit(CliContext *context, const CliInput *input, Error *err);
+bool cmd_key_root(CliContext *context, const CliInput *input, Error *err);
 bool cmd_events(CliContext *context, const CliInput *input, Error *err);
 bool cmd_inspect(CliContext *context, const CliInput *input, Error *err);
 bool cmd_doctor(CliContext *context, const CliInput *input, Error *err);
@@ -93,6 +101,10 @@ extern const CliOption cmd_migrate_options[];
 extern const CliOption cmd_status_options[];
 extern const CliOption cmd_resolve_options[];
 extern const CliOption cmd_inspect_options[];
+extern const CliOption cmd_key_create_options[];
+extern const CliOption cmd_key_show_options[];
+extern const CliOption cmd_key_destroy_options[];
+extern const CliOption cmd_key_audit_options[];
 extern const CliOption cmd_doctor_options[];
 
 #endif

@@ -34,7 +34,7 @@ _sealift() {
 	local choices
 	case "${words[*]-}" in
 	"") choices=$(_sealift_commands) ;;
-	help | host | vm) choices=$(_sealift_commands "${words[0]}") ;;
+	help | host | key | vm) choices=$(_sealift_commands "${words[0]}") ;;
 	inspect)
 		choices=
 		if [[ $cur != -* ]]; then
@@ -42,13 +42,16 @@ _sealift() {
 			return
 		fi
 		;;
-	"vm start")
+	"vm start" | "key root init")
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
-	migrate | "vm show" | "vm stop") choices=$(_sealift_names name vm list) ;;
+	migrate | "vm show" | "vm stop" | "key create" | "key list") choices=$(_sealift_names name vm list) ;;
 	"host remove" | "migrate "*) choices=$(_sealift_names name hosts) ;;
 	"host distrust") choices=$(_sealift_names domain hosts) ;;
+	"key show" | "key rotate" | "key destroy") choices=$(_sealift_names id key list) ;;
+	"key audit") choices=verify ;;
+	"key root") choices=init ;;
 	status | cancel | resolve) choices=$(_sealift_names migration status) ;;
 	*) choices= ;;
 	esac

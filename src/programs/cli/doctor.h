@@ -16,7 +16,7 @@ typedef struct Doctor {
 	unsigned int failures;
 	const char *qemu;   /* program */
 	const char *kernel; /* to boot under KVM; NULL: only the firmware runs */
-	const char *config; /* of the engine; read for the users it names */
+	const char *config; /* of the engine; read for users and files that it names */
 } Doctor;
 
 /* Prints one finding; text may come from others and is escaped. */
@@ -30,5 +30,6 @@ void doctor_check_sandbox(Doctor *doctor); /* what the kernel grants our roles *
 void doctor_check_memory(Doctor *doctor);  /* huge pages, locked memory */
 void doctor_check_network(Doctor *doctor); /* /dev/net/tun */
 void doctor_check_users(Doctor *doctor);   /* that the roles become */
+void doctor_check_keys(Doctor *doctor);	   /* the root key's file and the store's directory */
 
 #endif

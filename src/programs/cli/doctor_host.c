@@ -224,4 +224,6 @@ void doctor_check_users(Doctor *doctor)
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(roles); i++)
 		check_user(doctor, &config, roles[i]);
+	if (config_lookup(&config, "keys"))
+		check_user(doctor, &config, "keyd");
 }

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/keys.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "sandbox/sandbox.h"
+#include "wire/json.h"
+
+enum {
+	RESTART_FIRST_S = 1,
+	RESTART_LAST_S = 64,
+	SETTLED_S = 60, /* who has served so long starts with a short pause again */
+	ANSWER_S = 30,	/* a key manager that takes longer is ended */
+	WATCH_S = 5,
+	HEAD_JSON_MAX = 512,
+};
+
+/* Somebody who waits for an answer. */
+typedef struct Waiting {
+	LIST_ENTRY(Waiting) link;
+	uint64_t number;
+	uint16_t answer;
+	int64_t since_us;
+	ApiRequest *api;
+} Waiting;
+
+struct KeyManager {
+	Child *child;
+	bool ready;
+	int64_t started_us, ready_us;
+	unsigned int pause_s;
+	struct event *restart, *watch;
+	Error cause; /* why it is away; category 0 while it starts */
+	KeydHead head;
+	LIST_HEAD(, Waiting) waiting;
+};
+
+static int64_t now_us(void)
+{
+	return clock_monotonic_us(&clock_system);
+}
+
+/* --- the end of its log --- */
+
+static void head_path(const Engine *engine, char path[LIMIT_PATH])
+{
+	snprintf(path, LIMIT_PATH, "%.*s/" KEYS_HEAD_NAME, CONFIG_DIRECTORY_MAX,
+		 engine->config.state_directory);
+}
+
+/* One that is there and cannot be read is no reason to believe whatever store there is. */
+static bool read_head(Engine *engine, KeydHead *ret_head, Error *err)
+{
+	AUTO_BUFFER Buffer json = BUFFER_INIT(HEAD_JSON_MAX);
+	char path[LIMIT_PATH];
+
+	*ret_head = (KeydHead){ 0 };
+	head_path(engine, path);
+	if (access(path, F_OK) && errno == ENOENT)
+		return true;
+	return (file_read(path, HEAD_JSON_MAX, &json, err) &&
+		json_decode_plain(&keyd_head_schema, json.data, json.used, ret_head, err)) ||
+	       error_prefix(err, "%s", path);
+}
+
+static bool write_head(Engine *engine, const KeydHead *head, Error *err)
+{
+	AUTO_BUFFER Buffer json = BUFFER_INIT(HEAD_JSON_MAX);
+	char path[LIMIT_PATH];
+
+	head_path(engine, path);
+	return json_encode_plain(&keyd_head_schema, head, &json, err) &&
+	       file_replace(path, json.data, json.used, 0600, err);
+}
+
+static void take_head(Engine *engine, const KeydHead *head)
+{
+	KeyManager *keys = engine->keys;
+	Error err = ERROR_INIT;
+
+	if (!keys->head.entries && head->entries && !keys->ready)
+		log_warning(engine->log,
+			    "the key store has %" PRIu64
+			    " log entries and this host remembers none: "
+			    "it is taken as it is",
+			    head->entries);
+	keys->head = *head;
+	if (!write_head(engine, head, &err))
+		log_error(engine->log, "the end of the key store's log cannot be kept: %s",
+			  err.text);
+}
+
+/* --- requests --- */
+
+static Waiting *find(const KeyManager *keys, uint64_t number)
+{
+	Waiting *waiting;
+
+	LIST_FOREACH(waiting, &keys->waiting, link)
+		if (waiting->number == number)
+			return waiting;
+	return NULL;
+}
+
+bool keys_awaits(const Engine *engine, uint16_t answer)
+{
+	const Waiting *waiting;
+
+	if (!engine->keys)
+		return false;
+	LIST_FOREACH(waiting, &engine->keys->waiting, link)
+		if (waiting->answer == answer)
+			return true;
+	return false;
+}
+
+static void end_waiting(Waiting *waiting, const Error *failure, json_t *value)
+{
+	ApiRequest *api = waiting->api;
+
+	LIST_REMOVE(waiting, link);
+	free(waiting);
+	if (failure)
+		api_fail(api, failure);
+	else
+		api_return(api, value);
+}
+
+static void fail_all(KeyManager *keys, const Error *cause)
+{
+	while (!LIST_EMPTY(&keys->waiting))
+		end_waiting(LIST_FIRST(&keys->waiting), cause, NULL);
+}
+
+bool keys_ask(Engine *engine, uint16_t type, const Schema *schema, const void *request,
+	      uint16_t answer, ApiRequest *api, Error *err)
+{
+	KeyManager *keys = engine->keys;
+	Waiting *waiting;
+
+	if (!keys)
+		return error_set(err, ERROR_UNAVAILABLE,
+				 "this host has no key manager: its configuration has no \"keys\"");
+	if (!keys->ready)
+		return error_set(err, ERROR_UNAVAILABLE, "the key manager is not there: %s",
+				 keys->cause.category ? keys->cause.text : "it is starting");
+	waiting = calloc(1, sizeof(*waiting));
+	if (!waiting)
+		return error_set(err, ERROR_INTERNAL, "no memory for a request");
+	waiting->number = ++engine->next_number;
+	if (!child_send(keys->child, type, waiting->number, schema, request, NULL, 0, err)) {
+		free(waiting);
+		return false;
+	}
+	waiting->answer = answer;
+	waiting->since_us = now_us();
+	waiting->api = api;
+	LIST_INSERT_HEAD(&keys->waiting, waiting, link);
+	return true;
+}
+
+/* Verifying goes on, step by step, until it is done; others are served in between. */
+static bool step_again(Engine *engine, Waiting *waiting, Error *err)
+{
+	KeydVerify request = { .begin = false };
+
+	keys_caller(waiting->api, request.who);
+	waiting->since_us = now_us();
+	return child_send(engine->keys->child, KEYD_VERIFY, waiting->number, &keyd_verify_schema,
+			  &request, NULL, 0, err);
+}
+
+static void on_answer(Engine *engine, const IpcMessage *message)
+{
+	Waiting *waiting = find(engine->keys, message->subject);
+	Error err = ERROR_INIT;
+
+	if (!waiting || waiting->answer != message->type) {
+		error_set(&err, ERROR_INTERNAL, "the key manager gave an answer of the kind %u",
+			  message->type);
+		log_warning(engine->log, "%s, which nobody waits for", err.text);
+		if (waiting)
+			end_waiting(waiting, &err, NULL);
+		return;
+	}
+	if (message->type != KEYD_VERIFIED || ((const KeydVerified *)message->payload)->done)
+		end_waiting(waiting, NULL, keys_view(message->type, message->payload));
+	else if (!step_again(engine, waiting, &err))
+		end_waiting(waiting, &err, NULL);
+}
+
+static void on_failed(Engine *engine, const IpcMessage *message)
+{
+	const RoleFailure *failure = message->payload;
+	Waiting *waiting = find(engine->keys, message->subject);
+	Error err = ERROR_INIT;
+
+	error_set(&err, (ErrorCategory)failure->category, "%s", failure->text);
+	if (waiting) {
+		end_waiting(waiting, &err, NULL);
+		return;
+	}
+	/* Of itself as a whole: it ends now. */
+	engine->keys->cause = err;
+}
+
+/* --- start, end, start --- */
+
+static void schedule(Engine *engine)
+{
+	KeyManager *keys = engine->keys;
+	const struct timeval delay = { .tv_sec = keys->pause_s };
+
+	if (engine->stopping)
+		return;
+	evtimer_add(keys->restart, &delay);
+	keys->pause_s = 2 * keys->pause_s > RESTART_LAST_S ? RESTART_LAST_S : 2 * keys->pause_s;
+}
+
+/* Why stays known: what it said last tells more than how it ended. */
+static void lose(Engine *engine, const Error *cause)
+{
+	KeyManager *keys = engine->keys;
+
+	if (keys->ready || !keys->cause.category)
+		keys->cause = *cause;
+	if (keys->ready && now_us() - keys->ready_us > INT64_C(1000000) * SETTLED_S)
+		keys->pause_s = RESTART_FIRST_S;
+	keys->ready = false;
+	child_free(TAKE_PTR(keys->child));
+	log_error(engine->log, "key manager: %s; VMs go on, again in %u s", keys->cause.text,
+		  keys->pause_s);
+	fail_all(keys, &(Error){ .category = ERROR_UNAVAILABLE,
+				 .text = "the key manager ended; it is not certain whether "
+					 "what was asked for was done" });
+	schedule(engine);
+}
+
+static void on_gone(void *context, Child *child, const Error *cause)
+{
+	(void)child;
+	lose(context, cause);
+}
+
+static void on_message(void *context, Child *child, IpcMessage *message)
+{
+	Engine *engine = context;
+	KeyManager *keys = engine->keys;
+
+	(void)child;
+	switch (message->type) {
+	case ROLE_READY:
+		keys->ready = true;
+		keys->ready_us = now_us();
+		keys->cause = ERROR_INIT;
+		log_info(engine->log, "key manager serves entries=%" PRIu64, keys->head.entries);
+		return;
+	case KEYD_HEAD:
+		take_head(engine, message->payload);
+		return;
+	case ROLE_FAILED:
+		on_failed(engine, message);
+		return;
+	default:
+		on_answer(engine, message);
+	}
+}
+
+/* Ours while it is new; then its user's, whom nobody else in there could deceive. */
+static bool own_directory(int fd, const Config *config, Error *err)
+{
+	const char *path = config->keys.store;
+	SandboxUser user = { .uid = geteuid(), .gid = getegid() };
+	struct stat status;
+
+	if (config->keyd_user[0] && !geteuid() &&
+	    !sandbox_user_parse(config->keyd_user, &user, err))
+		return false;
+	if (fstat(fd, &status))
+		return error_set_errno(err, ERROR_IO, errno, "cannot examine %s", path);
+	if (status.st_uid == geteuid() && status.st_uid != user.uid) {
+		if (fchown(fd, user.uid, user.gid))
+			return error_set_errno(err, ERROR_IO, errno, "cannot give %s to user %u",
+					       path, user.uid);
+		status.st_uid = user.uid;
+	}
+	if (status.st_uid != user.uid)
+		return error_set(
+			err, ERROR_CONFIG,
+			"%s belongs to the user %u, not to %u, as whom the key manager runs", path,
+			status.st_uid, user.uid);
+	return !(status.st_mode & 077) ||
+	       error_set(err, ERROR_CONFIG, "%s has mode %04o: others may use it, 0700 is wanted",
+			 path, (unsigned int)status.st_mode & 07777);
+}
+
+static bool open_store(const Config *config, int *ret_fd, Error *err)
+{
+	AUTO_FD int fd = -1;
+
+	if (!file_make_directories(config->keys.store, 0700, err))
+		return false;
+	fd = open(config->keys.store, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return error_set_errno(err, ERROR_CONFIG, errno, "cannot open %s",
+				       config->keys.store);
+	if (!own_directory(fd, config, err))
+		return false;
+	*ret_fd = TAKE_FD(fd);
+	return true;
+}
+
+static bool spawn(Engine *engine, Error *err)
+{
+	static const ChildEvents events = { on_message, on_gone };
+	const Config *config = &engine->config;
+	KeyManager *keys = engine->keys;
+	AUTO_FD int root = -1;
+	AUTO_FD int store = -1;
+
+	if (!read_head(engine, &keys->head, err) || !open_store(config, &store, err))
+		return false;
+	root = open(config->keys.root, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW);
+	if (root < 0)
+		return error_set_errno(err, ERROR_CONFIG, errno, "cannot open the root key %s",
+				       config->keys.root);
+	keys->child = children_spawn(engine, "sealift-keyd", NULL, config->keyd_user,
+				     (int[]){ root, store }, 2, engine_keyd_rules, &events, err);
+	return keys->child &&
+	       child_send(keys->child, KEYD_START, 0, &keyd_head_schema, &keys->head, NULL, 0, err);
+}
+
+static void start(Engine *engine)
+{
+	KeyManager *keys = engine->keys;
+	Error err = ERROR_INIT;
+
+	keys->cause = ERROR_INIT;
+	keys->started_us = now_us();
+	if (!spawn(engine, &err))
+		lose(engine, &err);
+}
+
+static void on_restart(evutil_socket_t fd, short what, void *context)
+{
+	(void)fd;
+	(void)what;
+	start(context);
+}
+
+/* One that does not answer is ended, so that who waits is told. */
+static void on_watch(evutil_socket_t fd, short what, void *context)
+{
+	Engine *engine = context;
+	const KeyManager *keys = engine->keys;
+	const int64_t late_us = now_us() - INT64_C(1000000) * ANSWER_S;
+	bool late = keys->child && !keys->ready && keys->started_us < late_us;
+	const Waiting *waiting;
+	Error err = ERROR_INIT;
+
+	(void)fd;
+	(void)what;
+	LIST_FOREACH(waiting, &keys->waiting, link)
+		late = late || waiting->since_us < late_us;
+	if (!late)
+		return;
+	error_set(&err, ERROR_TIMEOUT, "it did not answer within %d s", ANSWER_S);
+	lose(engine, &err);
+}
+
+bool keys_start(Engine *engine, Error *err)
+{
+	const struct timeval interval = { .tv_sec = WATCH_S };
+	KeyManager *keys;
+
+	if (!engine->config.keys.wanted)
+		return true;
+	keys = engine->keys = calloc(1, sizeof(*keys));
+	if (!keys)
+		return error_set(err, ERROR_INTERNAL, "no memory for the key manager");
+	LIST_INIT(&keys->waiting);
+	keys->pause_s = RESTART_FIRST_S;
+	keys->restart = evtimer_new(engine->base, on_restart, engine);
+	keys->watch = event_new(engine->base, -1, EV_PERSIST, on_watch, engine);
+	if (!keys->restart || !keys->watch || event_add(keys->watch, &interval))
+		return error_set(err, ERROR_INTERNAL, "no memory for timers");
+	start(engine);
+	return true;
+}
+
+void keys_stop(Engine *engine)
+{
+	KeyManager *keys = engine->keys;
+	Error err = ERROR_INIT;
+
+	if (!keys)
+		return;
+	error_set(&err, ERROR_UNAVAILABLE, "the engine stops");
+	fail_all(keys, &err);
+	child_free(keys->child);
+	if (keys->restart)
+		event_free(keys->restart);
+	if (keys->watch)
+		event_free(keys->watch);
+	free(TAKE_PTR(engine->keys));
+}
+
+bool keys_describe(const Engine *engine, bool *ret_ok, char ret_text[LIMIT_TEXT])
+{
+	const KeyManager *keys = engine->keys;
+
+	if (!keys)
+		return false;
+	*ret_ok = keys->ready;
+	if (keys->ready)
+		snprintf(ret_text, LIMIT_TEXT, "the key manager serves, %" PRIu64 " log entries",
+			 keys->head.entries);
+	else
+		snprintf(ret_text, LIMIT_TEXT, "no key manager: %.400s",
+			 keys->cause.category ? keys->cause.text : "it is starting");
+	return true;
+}
