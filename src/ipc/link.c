@@ -171,6 +171,21 @@ static bool check_message(IpcLink *link, size_t size, IpcMessage *message, Error
 	return true;
 }
 
+/* A peer that closed with bytes of ours unread resets the connection: that is told once, ahead of
+ * what it had sent before, its reason to go among it (unix(7), SOCK_SEQPACKET). */
+static ssize_t receive(int fd, struct msghdr *header)
+{
+	bool reset = false;
+
+	for (;;) {
+		ssize_t got = recvmsg(fd, header, MSG_CMSG_CLOEXEC);
+
+		if (got >= 0 || (errno != EINTR && (errno != ECONNRESET || reset)))
+			return got;
+		reset = reset || errno == ECONNRESET;
+	}
+}
+
 IpcReceived ipc_receive(IpcLink *link, IpcMessage *ret_message, Error *err)
 {
 	union {
@@ -185,14 +200,11 @@ IpcReceived ipc_receive(IpcLink *link, IpcMessage *ret_message, Error *err)
 	*ret_message = (IpcMessage){ .fds = { -1, -1, -1, -1 } };
 	if (link->broken)
 		return IPC_CLOSED;
-	do
-		got = recvmsg(link->fd, &header, MSG_CMSG_CLOEXEC);
-	while (got < 0 && errno == EINTR);
+	got = receive(link->fd, &header);
 	if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 		return IPC_NOTHING;
 	if (got < 0) {
 		link->broken = true;
-		/* That is an end too: the other side closed with bytes of ours unread. */
 		if (errno == ECONNRESET)
 			return IPC_CLOSED;
 		error_set_errno(err, ERROR_IO, errno, "cannot receive a message");

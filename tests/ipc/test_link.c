@@ -356,6 +356,19 @@ static void a_closed_peer_is_told(void **state)
 	assert_int_equal(ipc_receive(f->near, &message, &f->err), IPC_CLOSED);
 }
 
+static void a_peer_that_reads_no_more_is_still_heard(void **state)
+{
+	Fixture *f = *state;
+	IpcMessage message;
+
+	assert_works(ipc_send(f->far, TYPE_START, 0, NULL, NULL, NULL, 0, &f->err), &f->err);
+	assert_works(ipc_send(f->near, TYPE_START, 0, NULL, NULL, NULL, 0, &f->err), &f->err);
+	ipc_link_free(f->far);
+	f->far = NULL;
+	expect_message(f, TYPE_START, &message);
+	assert_int_equal(ipc_receive(f->near, &message, &f->err), IPC_CLOSED);
+}
+
 static void a_full_queue_is_a_limit(void **state)
 {
 	Fixture *f = *state;
@@ -460,6 +473,7 @@ int main(void)
 		LINK_TEST(more_descriptors_than_fit_break_the_link),
 		LINK_TEST(an_empty_message_with_descriptors_leaks_none),
 		LINK_TEST(a_closed_peer_is_told),
+		LINK_TEST(a_peer_that_reads_no_more_is_still_heard),
 		LINK_TEST(a_full_queue_is_a_limit),
 		LINK_TEST(a_cleared_payload_is_wiped),
 		LINK_TEST(a_refused_payload_is_wiped),
