@@ -191,6 +191,15 @@ static CMS_ContentInfo *make_signed(const CmsSigner *signer, const ASN1_OBJECT *
 	return TAKE_PTR(cms);
 }
 
+/* Looked at before it is handed out. */
+static bool put_made(const CmsMade *made, Buffer *buffer, Error *err)
+{
+	if (made->der_size > (size_t)made->type->der_max)
+		return error_set(err, ERROR_LIMIT, "signed %s of %zu bytes is longer than %d",
+				 made->type->word, made->der_size, made->type->der_max);
+	return cms_check_made(made, err) && buffer_put(buffer, made->der, made->der_size, err);
+}
+
 /* permit is NULL for what has none. */
 static bool sign(const CmsSigner *signer, const CmsType *type, const uint8_t *permit,
 		 const void *bytes, size_t size, Buffer *buffer, Error *err)
@@ -214,11 +223,8 @@ static bool sign(const CmsSigner *signer, const CmsType *type, const uint8_t *pe
 	length = cms ? i2d_CMS_ContentInfo(cms, &der) : -1;
 	if (length <= 0)
 		return openssl_error(err, ERROR_INTERNAL, "cannot sign");
-	if (length > type->der_max)
-		ok = error_set(err, ERROR_LIMIT, "signed %s of %d bytes is longer than %d",
-			       type->word, length, type->der_max);
-	else
-		ok = buffer_put(buffer, der, (size_t)length, err);
+	ok = put_made(&(CmsMade){ type, permit, signer->chain, bytes, size, der, (size_t)length },
+		      buffer, err);
 	OPENSSL_free(der);
 	return ok;
 }

@@ -75,8 +75,9 @@ DEFINE_CLEANUP(CmsSigner, cms_signer, cms_signer_free)
 const SpiffeId *cms_signer_id(const CmsSigner *signer);
 int64_t cms_signer_not_after_s(const CmsSigner *signer);
 
-/* Signs 1..LIMIT_STATEMENT_JSON bytes and appends the DER to buffer. ERROR_LIMIT if the result is
- * longer than LIMIT_STATEMENT or the buffer's bound, ERROR_INTERNAL. Any type but a key package. */
+/* Signs 1..LIMIT_STATEMENT_JSON bytes and appends the DER to buffer, after a look at whether it is
+ * what was to be made. ERROR_LIMIT if the result is longer than LIMIT_STATEMENT or the buffer's
+ * bound, ERROR_INTERNAL. Any type but a key package. */
 MUST_CHECK bool cms_sign(const CmsSigner *signer, CmsContentType type, const void *json,
 			 size_t size, Buffer *buffer, Error *err);
 
@@ -98,7 +99,7 @@ MUST_CHECK bool cms_verify(const AnchorStore *store, int64_t now_s, const void *
 /*
  * The same for CMS_CONTENT_KEY_PACKAGE: content of 1..LIMIT_ENVELOPE bytes, DER
  * of 1..LIMIT_PACKAGE, and once the signed attribute `permit`. The signer's key is EC P-384
- * (ERROR_CONFIG when signing). A package is verified against the one permit that is expected, so
+ * (ERROR_CONFIG when signing), and its signature is verified before it is handed out. A package is verified against the one permit that is expected, so
  * that none is opened before it was compared, and only a key manager (SPIFFE_KEYD) may have signed
  * it; which one, the caller compares.
  */

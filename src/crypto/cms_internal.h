@@ -35,6 +35,24 @@ MUST_CHECK bool cms_take(Reader *reader, uint8_t tag, Reader *ret_contents);
  * known to be canonical DER of a SignedData. */
 MUST_CHECK bool cms_check_encoding(const uint8_t *der, size_t size, Error *err);
 
+/* What was just signed here, and what it was made of. `permit` is NULL for what has none, `chain`
+ * has the signer's certificate first. All of it is borrowed. */
+typedef struct CmsMade {
+	const CmsType *type;
+	const uint8_t *permit;
+	const STACK_OF(X509) * chain;
+	const void *content;
+	size_t size;
+	const uint8_t *der;
+	size_t der_size;
+} CmsMade;
+
+/*
+ * Whether it says what it was made to say: without memory OpenSSL 3.0 leaves out a SET's elements,
+ * or the content, and says that it went well (asn1_template_ex_i2d). Its form, content, attributes
+ * and certificates; a key package's signature too, which costs a millisecond. ERROR_INTERNAL. */
+MUST_CHECK bool cms_check_made(const CmsMade *made, Error *err);
+
 /* Whether hostile bytes are an envelope of exactly the form of cms_envelope.h, for the holder of
  * the certificate whose issuer and serial number, both as DER, one after the other, are `name`.
  * Every byte is either fixed, or compared, or part of one of five values: the point, the wrapped

@@ -249,6 +249,14 @@ static CMS_SignerInfo *only_signer(CMS_ContentInfo *cms, Error *err)
 	return sk_CMS_SignerInfo_value(signers, 0);
 }
 
+/* What the signer says, whoever that is. */
+static bool check_said(CMS_SignerInfo *signer, const Expected *expected, Error *err)
+{
+	return check_attributes(signer, expected, err) && check_algorithms(signer, err) &&
+	       check_signed_type(signer, expected->type_object, err) &&
+	       (!expected->permit || check_permit(signer, expected, err));
+}
+
 static bool check_signer(CMS_ContentInfo *cms, const AnchorStore *store, int64_t now_s,
 			 const Expected *expected, SpiffeId *ret_signer, Error *err)
 {
@@ -262,9 +270,7 @@ static bool check_signer(CMS_ContentInfo *cms, const AnchorStore *store, int64_t
 		return error_set(err, ERROR_AUTH, "CMS message has %d certificates, not 1..%d",
 				 certificates ? sk_X509_num(certificates) : 0,
 				 CMS_CERTIFICATES_MAX);
-	if (!check_attributes(signer, expected, err) || !check_algorithms(signer, err) ||
-	    !check_signed_type(signer, expected->type_object, err) ||
-	    (expected->permit && !check_permit(signer, expected, err)))
+	if (!check_said(signer, expected, err))
 		return false;
 	leaf = find_leaf(signer, certificates, err);
 	if (!leaf || !check_signing_certificate(signer, leaf, err) ||
@@ -334,4 +340,61 @@ bool cms_verify_package(const AnchorStore *store, int64_t now_s, const void *der
 	const Expected all = { type, SPIFFE_KEYD, permit, object, attribute };
 
 	return attribute && verify(store, now_s, der, size, &all, ret_signer, buffer, err);
+}
+
+/* --- what was made here --- */
+
+static bool has_chain(CMS_ContentInfo *cms, const STACK_OF(X509) * chain)
+{
+	AUTO_X509_STACK STACK_OF(X509) *found = CMS_get1_certs(cms);
+	bool same = found && sk_X509_num(found) == sk_X509_num(chain);
+
+	/* DER sorts a SET: in whatever order. */
+	for (int i = 0; same && i < sk_X509_num(chain); i++) {
+		bool there = false;
+
+		for (int j = 0; !there && j < sk_X509_num(found); j++)
+			there = !X509_cmp(sk_X509_value(found, j), sk_X509_value(chain, i));
+		same = there;
+	}
+	return same;
+}
+
+static bool check_made(const CmsMade *made, const Expected *expected, Error *err)
+{
+	AUTO_CMS_CONTENT CMS_ContentInfo *cms = decode(made->der, made->der_size, err);
+	X509 *leaf = sk_X509_value(made->chain, 0);
+	const ASN1_OCTET_STRING *content;
+	CMS_SignerInfo *signer;
+
+	if (!cms || !check_content(cms, expected, err) ||
+	    !cms_check_encoding(made->der, made->der_size, err))
+		return false;
+	content = *CMS_get0_content(cms);
+	if ((size_t)ASN1_STRING_length(content) != made->size ||
+	    memcmp(ASN1_STRING_get0_data(content), made->content, made->size))
+		return error_set(err, ERROR_AUTH, "it has another content");
+	signer = only_signer(cms, err);
+	if (!signer || !check_said(signer, expected, err))
+		return false;
+	if (!has_chain(cms, made->chain) || !is_named_exactly(signer, leaf))
+		return error_set(err, ERROR_AUTH, "it has other certificates");
+	return check_signing_certificate(signer, leaf, err) &&
+	       (!expected->type->is_package || check_signature(cms, err));
+}
+
+bool cms_check_made(const CmsMade *made, Error *err)
+{
+	AUTO_ASN1_OBJECT ASN1_OBJECT *object = cms_object(made->type->oid, err);
+	AUTO_ASN1_OBJECT ASN1_OBJECT *attribute = object ? cms_object(cms_permit_oid, err) : NULL;
+	const Expected expected = { .type = made->type,
+				    .permit = made->permit,
+				    .type_object = object,
+				    .permit_object = attribute };
+
+	if (attribute && check_made(made, &expected, err))
+		return true;
+	/* Nobody but our own library is to blame. */
+	err->category = ERROR_INTERNAL;
+	return error_prefix(err, "what was signed is not whole");
 }

@@ -96,12 +96,10 @@ static bool make_package(void *fixture, Error *err)
 	return f->made.used ? fault_wrong(err, "half a package") : false;
 }
 
-/*
- * What was made despite a failure is as good as any, or is refused by its signature, before
- * anything of it is opened: without memory OpenSSL 3.0 writes a SET without its elements, or no
- * content, and says that it went well (asn1_template_ex_i2d, crypto/asn1/tasn_enc.c). Only what it
- * seals is looked at again by the sender (cms_check_envelope).
- */
+/* What was made despite a failure is as good as any: without memory OpenSSL 3.0 writes a SET
+ * without its elements, or no content, and says that it went well; so the sender looks at what it
+ * made (cms_check_made, cms_check_envelope). Here one that cannot be opened is wrong, unless it is
+ * the opening that failed. */
 static bool check_made(void *fixture, Error *err)
 {
 	PackageFixture *f = fixture;
@@ -110,9 +108,7 @@ static bool check_made(void *fixture, Error *err)
 		return true;
 	if (open_package(f, &f->made, err))
 		return is_whole(f) || fault_wrong(err, "another package");
-	if (!is_wiped(f))
-		return fault_wrong(err, "values after a failure");
-	return err->category == ERROR_AUTH;
+	return fault_wrong(err, "a package that does not open");
 }
 
 static bool take_package(void *fixture, Error *err)
