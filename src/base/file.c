@@ -6,7 +6,12 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U /* linux/memfd.h, since 6.3 */
+#endif
 
 bool file_read_fd(int fd, size_t max_bytes, Buffer *buffer, Error *err)
 {
@@ -64,7 +69,7 @@ bool file_write_fd(int fd, const void *data, size_t size, Error *err)
 	return true;
 }
 
-static bool sync_directory_of(const char *path, Error *err)
+bool file_sync_directory_of(const char *path, Error *err)
 {
 	char directory[PATH_MAX];
 	char *slash;
@@ -89,7 +94,8 @@ bool file_replace(const char *path, const void *data, size_t size, unsigned int 
 	bool ok;
 
 	if (snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path) >= (int)sizeof(temporary))
-		return error_set(err, ERROR_LIMIT, "%s is longer than %d characters", path, PATH_MAX - 8);
+		return error_set(err, ERROR_LIMIT, "%s is longer than %d characters", path,
+				 PATH_MAX - 8);
 
 	AUTO_FD int fd = mkostemp(temporary, O_CLOEXEC);
 
@@ -102,7 +108,16 @@ bool file_replace(const char *path, const void *data, size_t size, unsigned int 
 		unlink(temporary);
 		return false;
 	}
-	return sync_directory_of(path, err);
+	return file_sync_directory_of(path, err);
+}
+
+int file_make_memory(const char *name)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+
+	/* A kernel that does not know the last flag says so. */
+	return fd >= 0 || errno != EINVAL ? fd
+					  : memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 }
 
 /* What exists already must be a directory too: mkdir says EEXIST of any file. */
@@ -125,7 +140,8 @@ bool file_make_directories(const char *path, unsigned int mode, Error *err)
 	char partial[PATH_MAX];
 
 	if (snprintf(partial, sizeof(partial), "%s", path) >= (int)sizeof(partial))
-		return error_set(err, ERROR_LIMIT, "%s is longer than %d characters", path, PATH_MAX - 1);
+		return error_set(err, ERROR_LIMIT, "%s is longer than %d characters", path,
+				 PATH_MAX - 1);
 	if (!partial[0])
 		return error_set(err, ERROR_IO, "cannot make a directory without a name");
 	for (char *p = partial + 1;; p++) {

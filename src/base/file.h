@@ -18,6 +18,12 @@ MUST_CHECK bool file_write_fd(int fd, const void *data, size_t size, Error *err)
  * mode is exact, whatever the umask. */
 MUST_CHECK bool file_replace(const char *path, const void *data, size_t size, unsigned int mode,
 			     Error *err);
+/* Makes the name of a new file survive a power cut: syncs the directory that path is in. */
+MUST_CHECK bool file_sync_directory_of(const char *path, Error *err);
+/* Memory with a descriptor (memfd_create(2)): close-on-exec, may be sealed, and never executable
+ * where the kernel knows that (Linux 6.3), without which a host with vm.memfd_noexec=2 gives none.
+ * -1 with errno set. */
+MUST_CHECK int file_make_memory(const char *name);
 /* mkdir -p with this mode for what is missing. */
 MUST_CHECK bool file_make_directories(const char *path, unsigned int mode, Error *err);
 

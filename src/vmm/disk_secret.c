@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
+
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010 /* linux/fcntl.h, since 5.1 */
 #endif
@@ -38,7 +40,7 @@ bool disk_secret_make(const Secret *passphrase, DiskSecret *ret_secret, Error *e
 	if (secret_size(passphrase) != DISK_SECRET_BYTES)
 		return error_set(err, ERROR_USAGE, "a disk's secret of %zu bytes, not %d",
 				 secret_size(passphrase), DISK_SECRET_BYTES);
-	secret.fd = memfd_create("sealift-disk-secret", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	secret.fd = file_make_memory("sealift-disk-secret");
 	if (secret.fd < 0 || ftruncate(secret.fd, DISK_SECRET_BYTES))
 		return error_set_errno(err, ERROR_INTERNAL, errno, "no memory for a disk's secret");
 	if (!map(&secret, err))

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -14,6 +13,7 @@
 
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "vmm/qemu.h"
 #include "vmm/qemu_process.h"
 #include "vmm/qmp.h"
@@ -341,7 +341,7 @@ static bool watch_pipe(Twin *twin, Error *err)
  * what it is given anew, by its number. */
 static bool memory_file(int *ret_fd, Error *err)
 {
-	*ret_fd = memfd_create("sealift-twin", MFD_CLOEXEC);
+	*ret_fd = file_make_memory("sealift-twin");
 	return *ret_fd >= 0 || error_set_errno(err, ERROR_IO, errno, "cannot make a memory file");
 }
 

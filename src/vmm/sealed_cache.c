@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -69,7 +68,7 @@ static void path_of(const SealedCache *cache, const uint8_t key[DIGEST_SHA256_SI
 
 int sealed_memory_new(const void *data, size_t size, Error *err)
 {
-	AUTO_FD int fd = memfd_create("sealift", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	AUTO_FD int fd = file_make_memory("sealift");
 
 	if (fd < 0 || !file_write_fd(fd, data, size, err) ||
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)) {

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/support.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -150,6 +152,54 @@ static void descriptors_read_and_write_whole(void **state)
 	assert_fails(file_write_fd(ends[1], "x", 1, &err), ERROR_IO, "cannot write", &err);
 }
 
+static void memory_is_sealable_and_no_program(void **state)
+{
+	int probe = memfd_create("probe", MFD_CLOEXEC | 0x0008U);
+	int fd = file_make_memory("test");
+	struct stat status;
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	assert_int_equal(fstat(fd, &status), 0);
+	/* Where the kernel knows how. */
+	if (probe >= 0) {
+		assert_int_equal(status.st_mode & 0111, 0);
+		assert_int_equal(fchmod(fd, 0755), -1);
+	}
+	assert_int_equal(fchmod(fd, 0444), 0);
+	assert_int_equal(write(fd, "x", 1), 1);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SEAL), 0);
+	assert_int_equal(write(fd, "x", 1), -1);
+	close(fd);
+	if (probe >= 0)
+		close(probe);
+}
+
+static void memory_with_too_long_a_name_is_refused(void **state)
+{
+	char name[300];
+
+	(void)state;
+	memset(name, 'x', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	assert_int_equal(file_make_memory(name), -1);
+	assert_int_equal(errno, EINVAL);
+}
+
+static void directory_of_a_file_is_synced(void **state)
+{
+	Fixture *fixture = *state;
+	char path[128];
+	Error err = ERROR_INIT;
+
+	assert_works(file_sync_directory_of(fixture->path, &err), &err);
+	assert_works(file_sync_directory_of("file", &err), &err);
+	assert_works(file_sync_directory_of("/file", &err), &err);
+	support_path(&fixture->folder, "missing/file", path);
+	assert_fails(file_sync_directory_of(path, &err), ERROR_IO, "cannot sync", &err);
+}
+
 static void directories_are_made_on_the_way(void **state)
 {
 	Fixture *fixture = *state;
@@ -191,6 +241,9 @@ int main(void)
 		FIXTURE_TEST(replace_into_a_missing_folder_is_refused),
 		FIXTURE_TEST(a_failed_replace_leaves_the_old_file),
 		FIXTURE_TEST(descriptors_read_and_write_whole),
+		FIXTURE_TEST(memory_is_sealable_and_no_program),
+		FIXTURE_TEST(memory_with_too_long_a_name_is_refused),
+		FIXTURE_TEST(directory_of_a_file_is_synced),
 		FIXTURE_TEST(directories_are_made_on_the_way),
 		FIXTURE_TEST(directories_over_files_are_refused),
 	};

@@ -6,13 +6,13 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 
 enum { END_TIMEOUT_MS = 2000, LAST_WORDS = 160 };
 
@@ -37,7 +37,7 @@ bool trial_start(Trial *trial, const char *const *argv, unsigned int timeout_ms,
 	AUTO_FD int child_end = ends[1];
 
 	trial->io = ends[0];
-	trial->errors = memfd_create("sealift-trial", MFD_CLOEXEC);
+	trial->errors = file_make_memory("sealift-trial");
 	if (trial->errors < 0)
 		return error_set_errno(err, ERROR_IO, errno, "cannot make a memfd");
 	trial->pid = fork();

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "base/cleanup.h"
+#include "base/file.h"
 
 enum { SEALS = F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL };
 
@@ -66,7 +66,7 @@ int opened_make(Opened *opened, uint64_t subject, const Secret *passphrase, int6
 			error_set(err, ERROR_LIMIT, "%d values are open already", KEYD_OPEN_MAX);
 		return -1;
 	}
-	fd = memfd_create("sealift-key", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	fd = file_make_memory("sealift-key");
 	if (fd < 0) {
 		error_set_errno(err, ERROR_IO, errno, "cannot make memory for a value");
 		return -1;

@@ -6,6 +6,10 @@
 
 #include "role/keyd_messages.h"
 
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U /* linux/memfd.h, since 6.3 */
+#endif
+
 /* clang-format off */
 static const char *const syscalls[] = {
 	"recvmsg", "sendmsg",	     /* ipc/link.c: recvmsg(), sendmsg() */
@@ -18,7 +22,10 @@ static const char *const syscalls[] = {
 };
 
 static const SandboxRule rules[] = {
-	/* opened.c: memfd_create() makes memory that can be sealed */
+	/* base/file.c: memfd_create() makes memory that can be sealed, and is no program where the
+	 * kernel knows that */
+	{ "memfd_create", { { .index = 1, .mask = UINT32_MAX, .value = MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL } } },
+	/* base/file.c: memfd_create() where it does not (seldom) */
 	{ "memfd_create", { { .index = 1, .mask = UINT32_MAX, .value = MFD_CLOEXEC | MFD_ALLOW_SEALING } } },
 	/* opened.c: fcntl() seals memory */
 	{ "fcntl", { { .index = 1, .mask = UINT32_MAX, .value = F_ADD_SEALS } } },
