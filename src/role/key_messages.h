@@ -67,7 +67,7 @@ extern const char *const helper_kind_words[HELPER_KIND_COUNT];
 /* What comes as a descriptor. Each at most once. */
 typedef enum HelperPart {
 	HELPER_PART_CA,		 /* PEM, kmip and barbican */
-	HELPER_PART_CRL,	 /* PEM, kmip: also decides that revocation is checked */
+	HELPER_PART_CRL,	 /* PEM, both: also decides that revocation is checked */
 	HELPER_PART_CERTIFICATE, /* PEM, kmip */
 	HELPER_PART_KEY,	 /* PEM, kmip */
 	/* One line, whose end is dropped: kmip, pkcs11 (the PIN), barbican (the credential's) */

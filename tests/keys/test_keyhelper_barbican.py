@@ -29,6 +29,8 @@ class KeyhelperBarbicanTest(unittest.TestCase):
         cls.pki.root("root")
         cls.pki.root("other")
         cls.pki.issue("server", "root", "serverAuth", "IP:127.0.0.1,DNS:barbican.test")
+        for name in ("second", "third"):
+            cls.pki.issue(name, "root", "serverAuth", "IP:127.0.0.1")
         with open(cls.pki.path("secret"), "w", encoding="ascii") as file:
             file.write(SOMEONE[1] + "\n")
 
@@ -36,11 +38,13 @@ class KeyhelperBarbicanTest(unittest.TestCase):
     def tearDownClass(cls):
         cls.scratch.cleanup()
 
-    def begin(self, url, *, ca="root", secret=True, **more):
+    def begin(self, url, *, ca="root", crl=None, secret=True, **more):
         helper = Helper(HELPER, "barbican", user=USER)
         helper.configure(kh.BARBICAN, kh.barbican_configuration(url, url, SOMEONE[0], **more))
         if ca:
             helper.give(kh.CA, self.pki.path(ca + ".pem"))
+        if crl:
+            helper.give(kh.CRL, self.pki.path(crl))
         if secret:
             helper.give(kh.PASSWORD, self.pki.path("secret"))
         helper.engine.send(kh.START)
@@ -81,6 +85,26 @@ class KeyhelperBarbicanTest(unittest.TestCase):
                 category, _, certain, _ = helper.not_stored("vm1", b"x" * 60)
                 self.assertEqual((category, certain), ("auth", True))
                 helper.stop()
+
+    def test_a_list_of_the_revoked(self):
+        self.pki.crl("good", "root", revoked="second")
+        self.pki.crl("stale", "root", stale=True)
+        self.pki.crl("bad", "root", revoked="third")
+        with LyingBarbican(tls_context(self.pki, "server")) as server:
+            url = f"https://127.0.0.1:{server.port}"
+            with self.helper(url, crl="good.crl") as helper:
+                self.lives(helper)
+            with self.helper(url, crl="stale.crl") as helper:
+                helper.refused("auth", kh.CHECK)
+                helper.stop()
+        with LyingBarbican(tls_context(self.pki, "third")) as server:
+            with self.helper(f"https://127.0.0.1:{server.port}", crl="good.crl") as helper:
+                self.lives(helper)
+            with self.helper(f"https://127.0.0.1:{server.port}", crl="bad.crl") as helper:
+                helper.refused("auth", kh.CHECK)
+                helper.stop()
+        with self.begin("https://127.0.0.1:1", crl="root.pem") as helper:
+            helper.fails_to_start("config", "")
 
     def test_nobody_listens(self):
         with self.helper(f"https://127.0.0.1:{free_port()}") as helper:

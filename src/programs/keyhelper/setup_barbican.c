@@ -20,6 +20,7 @@ bool helper_open_barbican(Helper *helper, Error *err)
 {
 	const HelperBarbican *setup = &helper->setup.barbican;
 	const Buffer *ca = &helper->setup.contents[HELPER_PART_CA];
+	const Buffer *crl = &helper->setup.contents[HELPER_PART_CRL];
 	BarbicanHost hosts[BARBICAN_HOSTS_MAX];
 	BarbicanConfig config = {
 		.keystone_url = setup->keystone_url,
@@ -32,6 +33,9 @@ bool helper_open_barbican(Helper *helper, Error *err)
 		.credential_secret = helper->setup.password,
 		.ca_pem = ca->data,
 		.ca_size = ca->used,
+		.check_revocation = crl->used > 0,
+		.crl_pem = crl->data,
+		.crl_size = crl->used,
 		.permit_http = setup->permit_http,
 		.deadline_ms = setup->deadline_ms,
 	};
