@@ -224,6 +224,9 @@ int main(int argc, char **argv)
 	snprintf(path, sizeof(path), "%s/bench-keys.db", argv[1]);
 	snprintf(journal, sizeof(journal), "%s-journal", path);
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	/* Of a run that was killed: its root key is gone. */
+	(void)unlink(path);
+	(void)unlink(journal);
 	ok = measure(path, wanted, argc > 3, &err);
 	if (!ok)
 		fprintf(stderr, "bench-keys: %s\n", err.text);
