@@ -149,8 +149,12 @@ static bool name_volume(const ImageCreate *create, Error *err)
 	if (linkat(create->fresh_fd, IMAGE_NAME, create->directory_fd, create->disk.volume, 0))
 		return error_set_errno(err, errno == EEXIST ? ERROR_CONFLICT : ERROR_IO, errno,
 				       "cannot give it its name");
-	return !fsync(create->directory_fd) ||
-	       error_set_errno(err, ERROR_IO, errno, "cannot write its name to the disk");
+	if (!fsync(create->directory_fd))
+		return true;
+	error_set_errno(err, ERROR_IO, errno, "cannot write its name to the disk");
+	/* Who is told that there is no volume may throw its key away. */
+	(void)unlinkat(create->directory_fd, create->disk.volume, 0);
+	return false;
 }
 
 /* QEMU's user keeps no right to the image: a VM gets it by a descriptor of ours. */

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <dirent.h>
+#include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -21,6 +22,21 @@
 enum { SIZE = 8 << 20, DEADLINE_MS = 60000 };
 
 static const char passphrase[] = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789+/AbCdE=";
+
+/* The next call of fsync(2) but so many fails: -1 for none. */
+static int good_syncs = -1;
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+
+int __wrap_fsync(int fd)
+{
+	if (good_syncs >= 0 && !good_syncs--) {
+		errno = EIO;
+		return -1;
+	}
+	return __real_fsync(fd);
+}
 
 typedef struct Fixture {
 	char directory[64];
@@ -355,6 +371,19 @@ static void test_name_taken_meanwhile(void **state)
 	assert_int_equal(status.st_size, 5);
 }
 
+/* What is said to have failed is not there. */
+static void test_disks_that_fail(void **state)
+{
+	Fixture *f = *state;
+
+	good_syncs = 0;
+	fails(f, ERROR_IO, "cannot write it to the disk");
+	good_syncs = 1;
+	fails(f, ERROR_IO, "cannot write its name to the disk");
+	assert_int_equal(good_syncs, -1);
+	makes(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -367,6 +396,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_program_is_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_free_in_the_middle, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_name_taken_meanwhile, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_disks_that_fail, setup, teardown),
 	};
 
 	if (access(IMAGE_CREATE_PROGRAM, X_OK)) {
