@@ -86,6 +86,12 @@ static TextTable *key_table(Error *err)
 	return text_table_new(headings, err);
 }
 
+/* Zeros stand for no migration, and for no key; a slot may be called 0. */
+static bool is_none(const char *member, const char *text)
+{
+	return (!strcmp(member, "migration") || !strcmp(member, "key")) && !text[strspn(text, "0")];
+}
+
 /* A key with all that is known of it but its value. */
 static bool print_key(CliContext *context, const json_t *body, Error *err)
 {
@@ -103,8 +109,7 @@ static bool print_key(CliContext *context, const json_t *body, Error *err)
 	for (size_t i = 0; i < ARRAY_SIZE(members); i++) {
 		const char *text = api_text(key, members[i]);
 
-		/* Zeros stand for no migration. */
-		if (!text || !text[0] || !text[strspn(text, "0")])
+		if (!text || !text[0] || is_none(members[i], text))
 			continue;
 		printf("%-12s ", members[i]);
 		text_print(stdout, text);
@@ -284,7 +289,7 @@ static void print_entry(const json_t *entry)
 	for (size_t i = 0; i < ARRAY_SIZE(members); i++) {
 		const char *text = api_text(entry, members[i]);
 
-		if (!text || !text[0] || !text[strspn(text, "0")])
+		if (!text || !text[0] || is_none(members[i], text))
 			continue;
 		fputs(i == 3 ? ": " : i == 2 ? " by " : " ", stdout);
 		text_print(stdout, text);
@@ -386,7 +391,8 @@ bool cmd_key_root(CliContext *context, const CliInput *input, Error *err)
 	if (fd < 0)
 		return error_set_errno(err, errno == EEXIST ? ERROR_CONFLICT : ERROR_IO, errno,
 				       "cannot make %.200s", path);
-	if (write_root(fd, root, err))
+	/* The keys of a store whose root key a power cut took away are lost. */
+	if (write_root(fd, root, err) && file_sync_directory_of(path, err))
 		return true;
 	(void)unlink(path);
 	return false;
