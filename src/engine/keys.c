@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/keys.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
@@ -104,8 +105,8 @@ static Waiting *find(const KeyManager *keys, uint64_t number)
 	Waiting *waiting;
 
 	LIST_FOREACH(waiting, &keys->waiting, link)
-		if (waiting->number == number)
-			return waiting;
+	if (waiting->number == number)
+		return waiting;
 	return NULL;
 }
 
@@ -116,8 +117,8 @@ bool keys_awaits(const Engine *engine, uint16_t answer)
 	if (!engine->keys)
 		return false;
 	LIST_FOREACH(waiting, &engine->keys->waiting, link)
-		if (waiting->answer == answer)
-			return true;
+	if (waiting->answer == answer)
+		return true;
 	return false;
 }
 
@@ -273,7 +274,26 @@ static void on_message(void *context, Child *child, IpcMessage *message)
 	}
 }
 
-/* Ours while it is new; then its user's, whom nobody else in there could deceive. */
+/* One that cannot be read counts as full. */
+static bool is_empty(int directory_fd)
+{
+	int fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
+	int entries = 0;
+
+	if (!directory) {
+		cleanup_fd(&fd);
+		return false;
+	}
+	/* "." and "..", then a third or none. */
+	while (entries < 3 && readdir(directory))
+		entries++;
+	closedir(directory);
+	return entries == 2;
+}
+
+/* Ours while it is new; then its user's, whom nobody else in there could deceive. A directory with
+ * something in it is never given away: a mistyped path may name any of the host's. */
 static bool own_directory(int fd, const Config *config, Error *err)
 {
 	const char *path = config->keys.store;
@@ -285,20 +305,39 @@ static bool own_directory(int fd, const Config *config, Error *err)
 		return false;
 	if (fstat(fd, &status))
 		return error_set_errno(err, ERROR_IO, errno, "cannot examine %s", path);
-	if (status.st_uid == geteuid() && status.st_uid != user.uid) {
+	if (status.st_mode & 077)
+		return error_set(err, ERROR_CONFIG,
+				 "%s has mode %04o: others may use it, 0700 is wanted", path,
+				 (unsigned int)status.st_mode & 07777);
+	if (status.st_uid == geteuid() && status.st_uid != user.uid && is_empty(fd)) {
 		if (fchown(fd, user.uid, user.gid))
 			return error_set_errno(err, ERROR_IO, errno, "cannot give %s to user %u",
 					       path, user.uid);
 		status.st_uid = user.uid;
 	}
-	if (status.st_uid != user.uid)
-		return error_set(
-			err, ERROR_CONFIG,
-			"%s belongs to the user %u, not to %u, as whom the key manager runs", path,
-			status.st_uid, user.uid);
-	return !(status.st_mode & 077) ||
-	       error_set(err, ERROR_CONFIG, "%s has mode %04o: others may use it, 0700 is wanted",
-			 path, (unsigned int)status.st_mode & 07777);
+	return status.st_uid == user.uid ||
+	       error_set(err, ERROR_CONFIG,
+			 "%s belongs to the user %u, not to %u, as whom the key manager runs", path,
+			 status.st_uid, user.uid);
+}
+
+/* Not another user's, who could read it, nor a pipe, at which we would wait. */
+static bool open_root(const char *path, int *ret_fd, Error *err)
+{
+	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK);
+	struct stat status;
+
+	if (fd < 0 || fstat(fd, &status))
+		return error_set_errno(err, ERROR_CONFIG, errno, "cannot open the root key %s",
+				       path);
+	if (!S_ISREG(status.st_mode))
+		return error_set(err, ERROR_CONFIG, "the root key %s is not a regular file", path);
+	if (status.st_uid && status.st_uid != geteuid())
+		return error_set(err, ERROR_CONFIG,
+				 "the root key %s belongs to the user %u, who could read it", path,
+				 status.st_uid);
+	*ret_fd = TAKE_FD(fd);
+	return true;
 }
 
 static bool open_store(const Config *config, int *ret_fd, Error *err)
@@ -325,12 +364,9 @@ static bool spawn(Engine *engine, Error *err)
 	AUTO_FD int root = -1;
 	AUTO_FD int store = -1;
 
-	if (!read_head(engine, &keys->head, err) || !open_store(config, &store, err))
+	if (!read_head(engine, &keys->head, err) || !open_store(config, &store, err) ||
+	    !open_root(config->keys.root, &root, err))
 		return false;
-	root = open(config->keys.root, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW);
-	if (root < 0)
-		return error_set_errno(err, ERROR_CONFIG, errno, "cannot open the root key %s",
-				       config->keys.root);
 	keys->child = children_spawn(engine, "sealift-keyd", NULL, config->keyd_user,
 				     (int[]){ root, store }, 2, engine_keyd_rules, &events, err);
 	return keys->child &&
@@ -368,7 +404,7 @@ static void on_watch(evutil_socket_t fd, short what, void *context)
 	(void)fd;
 	(void)what;
 	LIST_FOREACH(waiting, &keys->waiting, link)
-		late = late || waiting->since_us < late_us;
+	late = late || waiting->since_us < late_us;
 	if (!late)
 		return;
 	error_set(&err, ERROR_TIMEOUT, "it did not answer within %d s", ANSWER_S);

@@ -134,6 +134,12 @@ class Keys(unittest.TestCase):
                 self.assertEqual(refusal["category"], category, refusal)
                 self.assertIn(words, refusal["text"])
 
+    def test_a_slot_may_be_called_zero(self):
+        self.start()
+        shown = self.host.cli("key", "show", self.create("0")["id"])
+        self.assertRegex(shown, "(?m)^slot +0$")
+        self.assertNotIn("migration", shown)
+
     def test_without_keys_there_is_no_key_manager(self):
         self.host.write_config()
         self.host.start()
@@ -219,6 +225,41 @@ class Keys(unittest.TestCase):
         self.assertFalse(checks["keys"]["ok"])
         os.chmod(self.root, 0o600)
         self.serving()
+
+    @unittest.skipIf(os.geteuid(), "only root can give files away")
+    def test_a_root_key_that_another_could_read(self):
+        os.chown(self.root, 61199, -1)
+        self.host.start()
+        self.assertIn("belongs to the user 61199", lab.wait_for("refusal", self.refused_because, 20))
+        os.chown(self.root, 0, -1)
+        self.serving()
+
+    def test_a_pipe_is_no_root_key(self):
+        os.rename(self.root, self.root + ".kept")
+        os.mkfifo(self.root, 0o600)
+        self.host.start()
+        self.assertIn("not a regular file", lab.wait_for("refusal", self.refused_because, 20))
+        os.rename(self.root + ".kept", self.root)
+        self.serving()
+
+    @unittest.skipIf(os.geteuid(), "only root can give files away")
+    def test_a_directory_in_use_is_not_given_away(self):
+        store = os.path.join(self.host.directory, "store")
+        os.mkdir(store, 0o700)
+        with open(os.path.join(store, "other"), "w", encoding="ascii"):
+            pass
+        self.configure(f'store = "{store}";')
+        self.host.start()
+        self.assertIn("belongs to the user 0", lab.wait_for("refusal", self.refused_because, 20))
+        self.assertEqual(os.stat(store).st_uid, 0)
+        os.chmod(store, 0o755)
+        os.unlink(os.path.join(store, "other"))
+        why = lab.wait_for("refusal", lambda: "mode 0755" in (self.refused_because() or ""), 20)
+        self.assertTrue(why)
+        self.assertEqual(os.stat(store).st_uid, 0)
+        os.chmod(store, 0o700)
+        self.serving()
+        self.assertNotEqual(os.stat(store).st_uid, 0)
 
     @unittest.skipIf(os.geteuid(), "only root can become somebody else")
     def test_destroying_is_not_for_everybody(self):
