@@ -256,7 +256,7 @@ class Unprivileged(vmcase.unittest.TestCase):
                             ignore=shutil.ignore_patterns("fuzz", "__pycache__"))
             shutil.copytree(guest, os.path.join(directory, "guest"))
             for name in ("cli/sealift", "sealiftd/sealiftd", "gate/sealift-gate", "notary/sealift-notary",
-                         "mover/sealift-mover"):
+                         "mover/sealift-mover", "keyd/sealift-keyd"):
                 target = os.path.join(directory, "build", "src", "programs", name)
                 os.makedirs(os.path.dirname(target), exist_ok=True)
                 shutil.copy2(os.path.join(build, "src", "programs", name), target)
