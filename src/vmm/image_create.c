@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/image_create.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
@@ -20,11 +21,14 @@ enum {
 	MEMORY_MAX = 1 << 30,
 	CPU_MAX_S = 120,
 	OVERHEAD_BYTES = 16 << 20, /* headers, and tables of a small image */
+	LEFT_S = 3600,		   /* no creation takes so long */
+	SWEEP_MAX = 65536,	   /* entries of a pool that are looked at */
 	OVERHEAD_SHARE = 1024,	   /* tables of a large one: less than this part of it */
 };
 
-#define FRESH_NAME ".sealift-new.XXXXXX"
-#define IMAGE_NAME "image"
+#define FRESH_PREFIX ".sealift-new."
+#define FRESH_NAME   FRESH_PREFIX "XXXXXX"
+#define IMAGE_NAME   "image"
 
 struct ImageCreate {
 	struct event_base *base;
@@ -407,4 +411,34 @@ ImageCreate *image_create_new(struct event_base *base, const ImageRequest *reque
 		return NULL;
 	}
 	return TAKE_PTR(create);
+}
+
+/* --- what others left --- */
+
+static void remove_left(int pool_fd, const char *name, int64_t now_s)
+{
+	AUTO_FD int fd = openat(pool_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat status, image;
+
+	if (fd < 0 || fstat(fd, &status) || status.st_uid != geteuid() ||
+	    now_s - status.st_mtime < LEFT_S)
+		return;
+	if (!fstatat(fd, IMAGE_NAME, &image, AT_SYMLINK_NOFOLLOW) &&
+	    (now_s - image.st_mtime < LEFT_S || unlinkat(fd, IMAGE_NAME, 0)))
+		return;
+	(void)unlinkat(pool_fd, name, AT_REMOVEDIR);
+}
+
+void image_create_sweep(const Resources *resources, int64_t now_s)
+{
+	for (size_t i = 0; i < resources->pools_count; i++) {
+		DIR *pool = opendir(resources->pools[i].directory);
+		const struct dirent *entry = NULL;
+
+		for (int n = 0; pool && n < SWEEP_MAX && (entry = readdir(pool)); n++)
+			if (!strncmp(entry->d_name, FRESH_PREFIX, strlen(FRESH_PREFIX)))
+				remove_left(dirfd(pool), entry->d_name, now_s);
+		if (pool)
+			closedir(pool);
+	}
 }

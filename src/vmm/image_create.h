@@ -51,6 +51,11 @@ typedef void ImageCreateDone(void *context, const Error *err);
 ImageCreate *image_create_new(struct event_base *base, const ImageRequest *request,
 			      ImageCreateDone *done, void *context, Error *err);
 
+/* Removes what creations that died have left in the pools: directories of ours that nobody has
+ * touched for an hour, since another host may be making an image in the same pool. now_s is of the
+ * wall clock. */
+void image_create_sweep(const Resources *resources, int64_t now_s);
+
 /* Ends it, with nothing left behind if it is not done; done is then not called. NULL is fine. */
 void image_create_free(ImageCreate *create);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/resources.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -200,6 +201,30 @@ bool resources_complete(const Resources *resources, Manifest *manifest, Error *e
 		disk->size_bytes = volume.size_bytes;
 	}
 	return true;
+}
+
+uint32_t resources_maybe_luks(const Resources *resources, const Manifest *manifest)
+{
+	static const uint8_t magic[] = { 'L', 'U', 'K', 'S', 0xba, 0xbe };
+	uint32_t found = 0;
+
+	static_assert(LIMIT_DISKS <= 32, "a bit each");
+	for (size_t i = 0; i < manifest->disks_count; i++) {
+		const ManifestDisk *disk = &manifest->disks[i];
+		uint8_t head[sizeof(magic)];
+		AUTO_FD int fd = -1;
+		Error ignored = ERROR_INIT;
+		const PoolResource *pool =
+			resources_find_pool(resources, disk->pool, NULL, &ignored);
+		Volume volume;
+
+		if (disk->format == DISK_RAW && disk->encryption == DISK_PLAIN && pool &&
+		    open_volume(pool, disk, O_RDONLY, &fd, &volume, &ignored) &&
+		    pread(fd, head, sizeof(head), 0) == (ssize_t)sizeof(head) &&
+		    !memcmp(head, magic, sizeof(magic)))
+			found |= UINT32_C(1) << i;
+	}
+	return found;
 }
 
 static bool check_size(const ManifestDisk *disk, const Volume *volume, Error *err)

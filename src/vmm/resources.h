@@ -77,7 +77,7 @@ typedef struct Resources {
 	size_t networks_count;
 	BootFiles *boot_files;		    /* NULL: no VM may boot a kernel */
 	struct FeatureCache *feature_cache; /* vmm/feature_cache.h; NULL: ask QEMU at each start */
-	struct SealedCache *twin_cache; /* vmm/sealed_cache.h; NULL: make each twin anew */
+	struct SealedCache *twin_cache;	    /* vmm/sealed_cache.h; NULL: make each twin anew */
 	char qemu_path[LIMIT_PATH];
 	char qemu_img_path[LIMIT_PATH]; /* "": IMAGE_CREATE_PROGRAM (vmm/image_create.h) */
 	AccelKind accel;
@@ -144,6 +144,10 @@ MUST_CHECK bool resources_image_size(int fd, const ManifestDisk *disk, uint64_t 
 /* Takes each disk's size_bytes from the image itself: for a VM that is started here. Of a LUKS
  * image that is its payload. */
 MUST_CHECK bool resources_complete(const Resources *resources, Manifest *manifest, Error *err);
+
+/* Raw disks, a bit each, that are said to be plain and begin as LUKS does: encrypted by the guest
+ * itself, or by a host whose description of the VM said so. */
+uint32_t resources_maybe_luks(const Resources *resources, const Manifest *manifest);
 
 /*
  * Maps a manifest that passed manifest_check. peer_domain is NULL for a VM of this host's own

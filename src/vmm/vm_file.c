@@ -13,6 +13,7 @@
 #include "base/buffer.h"
 #include "base/file.h"
 #include "vmm/boot_files.h"
+#include "vmm/image_create.h"
 #include "vmm/open_beneath.h"
 
 typedef struct Parse {
@@ -383,16 +384,40 @@ static bool take_encryption(Parse *parse, const config_setting_t *setting, void 
 	return true;
 }
 
+static bool is_named(const ManifestDisk *disk)
+{
+	static const uint8_t none[MANIFEST_KEY_ID_BYTES];
+
+	return memcmp(disk->key, none, sizeof(none)) != 0;
+}
+
 static bool take_key(Parse *parse, const config_setting_t *setting, void *object, Error *err)
 {
 	const char *text = config_setting_get_string(setting);
 	ManifestDisk *disk = object;
 
 	/* Not shown: somebody may have written the key itself there. */
-	if (!text || !hex_decode(text, disk->key, sizeof(disk->key)))
+	if (!text || !hex_decode(text, disk->key, sizeof(disk->key)) || !is_named(disk))
 		return wrong(parse, setting, err,
 			     "is not %d lower-case hex digits, the id of a key",
 			     2 * MANIFEST_KEY_ID_BYTES);
+	return true;
+}
+
+/* Of an image that is to be made; what is there says its size itself. */
+static bool take_size(Parse *parse, const config_setting_t *setting, void *object, Error *err)
+{
+	const char *text = config_setting_get_string(setting);
+	uint64_t *bytes =
+		&parse->file->disk_sizes[(ManifestDisk *)object - parse->file->manifest.disks];
+
+	if (!text || !vm_file_parse_size(text, bytes))
+		return wrong(parse, setting, err,
+			     "is \"%.64s\": not a size such as \"512M\" or \"10G\"",
+			     text ? text : "");
+	if (*bytes < IMAGE_CREATE_MIN_BYTES || *bytes > IMAGE_CREATE_MAX_BYTES || *bytes % 512)
+		return wrong(parse, setting, err,
+			     "is \"%s\": outside 1M to 1024T, or no multiple of 512", text);
 	return true;
 }
 
@@ -422,6 +447,7 @@ static const Member disk_members[] = {
 	{ "read_only", false, take_read_only },
 	{ "encryption", false, take_encryption },
 	{ "key", false, take_key },
+	{ "size", false, take_size },
 };
 
 static const Member nic_members[] = {
@@ -520,13 +546,21 @@ static bool take_keys(Parse *parse, const config_setting_t *root, Error *err)
 	return true;
 }
 
-/* What needs more than one setting: the manifest's own rules. */
+/* What needs more than one setting: the manifest's own rules. A key that is not named is one of its
+ * own. */
 static bool check_whole(const Parse *parse, Error *err)
 {
 	Manifest manifest = parse->file->manifest;
 
-	for (size_t i = 0; i < manifest.disks_count; i++)
-		manifest.disks[i].size_bytes = 512;
+	for (size_t i = 0; i < manifest.disks_count; i++) {
+		ManifestDisk *disk = &manifest.disks[i];
+
+		disk->size_bytes = 512;
+		if (disk->encryption != DISK_LUKS || is_named(disk))
+			continue;
+		memset(disk->key, 0xff, sizeof(disk->key));
+		disk->key[0] = (uint8_t)i;
+	}
 	if (manifest_check(&manifest, err))
 		return true;
 	err->category = ERROR_CONFIG;

@@ -14,7 +14,7 @@
  *	append = "console=ttyS0";
  *	disks = ( { pool = "shared"; volume = "vm1.raw"; format = "raw"; read_only = false; },
  *	          { pool = "shared"; volume = "vm1.img"; format = "qcow2"; encryption = "luks";
- *	            key = "6b1f0c2d3e4f5061728394a5b6c7d8e9"; } );
+ *	            size = "10G"; } );
  *	nics = ( { network = "lan"; mac = "52:54:00:00:00:01"; } );
  *	display = "none";               # or "vnc"
  *	populate = "full";              # or "none"
@@ -28,16 +28,19 @@
 
 enum { VM_FILE_LABELS_MAX = 16, VM_FILE_MAX_BYTES = 65536 };
 
-typedef struct VmFile {
-	/* Complete, but for disks[].size_bytes, which resources_complete fills, and the digests of
-	 * kernel and initrd, which vm_file_load took from the files. */
+typedef struct VmFile VmFile;
+struct VmFile {
+	/* Complete, but for disks[].size_bytes, which resources_complete fills, disks[].key of an
+	 * encrypted disk, zeros if the file names none, and the digests of kernel and initrd, which
+	 * vm_file_load took from the files. */
 	Manifest manifest;
+	uint64_t disk_sizes[LIMIT_DISKS]; /* of images that are to be made; 0: not said */
 	SealMode mode;
 	char kernel_path[LIMIT_PATH]; /* "" if it boots its disk */
 	char initrd_path[LIMIT_PATH]; /* "" if there is none */
 	char labels[VM_FILE_LABELS_MAX][LIMIT_NAME];
 	size_t labels_count;
-} VmFile;
+};
 
 /* Reads, checks and hashes. *ret_file is written only on success. ERROR_CONFIG with file and line
  * for what is wrong in the text, else what file_read says. Includes (@include) are refused. */

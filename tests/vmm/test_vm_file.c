@@ -137,8 +137,6 @@ static void test_encrypted_disks(void **state)
 		const char *disks;
 		const char *error;
 	} bad[] = {
-		{ "{ " DISK LUKS "}",
-		  "vm.conf: manifest: disks[0]: encryption \"luks\" and no key" },
 		{ "{ " DISK KEY "}", "vm.conf: manifest: disks[0]: encryption \"none\" and a key" },
 		{ "{ " DISK "encryption = \"none\"; " KEY "}", "vm.conf: manifest: disks[0]: " },
 		{ "{ " DISK LUKS "key = \"\"; }", "vm.conf:1: key is not 32 lower-case hex" },
@@ -148,7 +146,12 @@ static void test_encrypted_disks(void **state)
 		  "vm.conf:1: key is not 32" },
 		{ "{ " DISK LUKS "key = 7; }", "vm.conf:1: key is not 32" },
 		{ "{ " DISK LUKS "key = \"00000000000000000000000000000000\"; }",
-		  "vm.conf: manifest: disks[0]: encryption \"luks\" and no key" },
+		  "vm.conf:1: key is not 32" },
+		{ "{ " DISK "size = \"1023K\"; }", "vm.conf:1: size is \"1023K\": outside 1M" },
+		{ "{ " DISK "size = \"1025T\"; }", "vm.conf:1: size is \"1025T\": outside 1M" },
+		{ "{ " DISK "size = \"2000001\"; }", "vm.conf:1: size is \"2000001\": outside" },
+		{ "{ " DISK "size = \"\"; }", "vm.conf:1: size is \"\": not a size" },
+		{ "{ " DISK "size = 4096000; }", "vm.conf:1: size is \"\": not a size" },
 		{ "{ " DISK "encryption = \"aes\"; " KEY "}",
 		  "vm.conf:1: encryption is \"aes\": not one of \"none\", \"luks\"" },
 		{ "{ " DISK LUKS KEY "}, { " OTHER LUKS KEY "}",
@@ -164,6 +167,14 @@ static void test_encrypted_disks(void **state)
 	assert_int_equal(file.manifest.disks[0].key[0], 0x6b);
 	assert_int_equal(file.manifest.disks[0].key[15], 0xe9);
 	assert_int_equal(file.manifest.disks[1].encryption, DISK_PLAIN);
+	/* Keys that are not named are found by their disks: two of them are not one twice. */
+	if (!parse_disks("{ " DISK LUKS "size = \"4M\"; }, { " OTHER LUKS "size = \"1024T\"; }",
+			 &file, &err))
+		fail_msg("%s", err.text);
+	for (size_t i = 0; i < 2; i++)
+		assert_int_equal(file.manifest.disks[i].key[0] + file.manifest.disks[i].key[15], 0);
+	assert_int_equal(file.disk_sizes[0], 4 << 20);
+	assert_int_equal(file.disk_sizes[1], UINT64_C(1) << 50);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		assert_false(parse_disks(bad[i].disks, &file, &err));
 		assert_int_equal(err.category, ERROR_CONFIG);
