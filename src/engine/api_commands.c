@@ -8,6 +8,7 @@
 
 #include "crypto/aead.h"
 #include "crypto/spiffe.h"
+#include "engine/disk_keys.h"
 #include "engine/engine.h"
 #include "engine/keys.h"
 #include "engine/ledger.h"
@@ -17,7 +18,7 @@ enum { ENDED_SHOWN = 64, DEFAULT_CHANNELS = 2, DEFAULT_DOWNTIME_MS = 100, MAX_DO
 
 typedef struct Argument {
 	const char *name;
-	json_type type;
+	json_type type; /* JSON_TRUE: of both truth values */
 	bool optional;
 } Argument;
 
@@ -69,6 +70,19 @@ static bool do_vm_start(Engine *engine, ApiRequest *request, json_t *arguments, 
 	if (!engine->host_id[0])
 		return error_set(err, ERROR_UNAVAILABLE, "the engine is still starting");
 	return vm_start_text(engine, text_of(arguments, "file"), text_of(arguments, "text"), request, err);
+}
+
+static bool do_vm_create(Engine *engine, ApiRequest *request, json_t *arguments, Error *err)
+{
+	const CreateOptions options = {
+		.encrypted = json_is_true(json_object_get(arguments, "encrypted")),
+		.sparse = json_is_true(json_object_get(arguments, "sparse")),
+	};
+
+	if (!engine->host_id[0])
+		return error_set(err, ERROR_UNAVAILABLE, "the engine is still starting");
+	return vm_create_text(engine, text_of(arguments, "file"), text_of(arguments, "text"), &options,
+			      request, err);
 }
 
 static bool do_vm_list(Engine *engine, ApiRequest *request, json_t *arguments, Error *err)
@@ -260,6 +274,8 @@ static bool check_migrate(const Vm *vm, const MigrationOptions *options, Error *
 	if (vm->record.state != VM_RUNNING || !vm->handle)
 		return error_set(err, ERROR_CONFLICT, "VM %s is not running here, state %s",
 				 vm->record.name, vm_state_words[vm->record.state]);
+	if (!disk_keys_check_leaving(&vm->record.manifest, err))
+		return false;
 	if (options->max_downtime_ms < 1 || options->max_downtime_ms > MAX_DOWNTIME_MS)
 		return error_set(err, ERROR_USAGE, "max_downtime_ms %llu is outside 1..%d",
 				 (unsigned long long)options->max_downtime_ms, MAX_DOWNTIME_MS);
@@ -504,6 +520,12 @@ static bool do_doctor(Engine *engine, ApiRequest *request, json_t *arguments, Er
 
 static const Command commands[] = {
 	{ "version", do_version, { { 0 } } },
+	{ "vm-create",
+	  do_vm_create,
+	  { { "text", JSON_STRING, false },
+	    { "file", JSON_STRING, false },
+	    { "encrypted", JSON_TRUE, true },
+	    { "sparse", JSON_TRUE, true } } },
 	{ "vm-start", do_vm_start, { { "text", JSON_STRING, false }, { "file", JSON_STRING, false } } },
 	{ "vm-list", do_vm_list, { { 0 } } },
 	{ "vm-show", do_vm_show, { { "vm", JSON_STRING, false } } },
@@ -565,7 +587,8 @@ static bool check_arguments(const Command *command, json_t *arguments, Error *er
 		if (!value)
 			return error_set(err, ERROR_USAGE, "%s: argument \"%s\" is missing", command->name,
 					 argument->name);
-		if (json_typeof(value) != argument->type)
+		if (json_typeof(value) != argument->type &&
+		    !(argument->type == JSON_TRUE && json_is_false(value)))
 			return error_set(err, ERROR_USAGE, "%s: argument \"%s\" has the wrong type",
 					 command->name, argument->name);
 		if (argument->type == JSON_INTEGER && json_integer_value(value) < 0)

@@ -236,6 +236,7 @@ static const ConfigRow rows[] = {
 	{ "keys", config_set_keys, offsetof(Config, keys), false },
 	DIRECTORY("boot_directory", boot_directory),
 	TEXT("qemu", resources.qemu_path),
+	TEXT("qemu_img", resources.qemu_img_path),
 	{ "accel", set_accel, offsetof(Config, resources.accel), false },
 	{ "memory", set_memory, offsetof(Config, resources.memory), false },
 	COUNT("prealloc_threads", config_set_count, resources.prealloc_threads, 1, THREADS_MAX),

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "crypto/aead.h"
 #include "engine/keys.h"
+#include "vmm/image_create.h"
 
 enum { PING_SECONDS = 2, EXPIRY_SECONDS = 3600, MEASURE_MS = 20, MEASURE_BYTES = 256 * 1024 };
 
@@ -183,6 +184,7 @@ Engine *engine_new(const char *config_path, Log *log, Error *err)
 	LIST_INIT(&engine->connections);
 	LIST_INIT(&engine->requests);
 	LIST_INIT(&engine->clients);
+	LIST_INIT(&engine->creations);
 	engine->base = event_base_new();
 	if (!engine->base) {
 		error_set(err, ERROR_INTERNAL, "no memory for the event loop");
@@ -196,6 +198,7 @@ Engine *engine_new(const char *config_path, Log *log, Error *err)
 	    !open_port(engine, err) || !add_events(engine, err))
 		return NULL;
 	ports_init(engine);
+	image_create_sweep(&engine->config.resources, clock_wall_s(&clock_system));
 	if (!boot_files_scan(engine->config.resources.boot_files, &ignored))
 		log_debug(log, "boot files: %s", ignored.text);
 	if (!recovery_load_vms(engine, err) || !children_start(engine, err) || !keys_start(engine, err) ||
@@ -233,6 +236,7 @@ void engine_free(Engine *engine)
 	if (engine->base) {
 		/* Before the clients go: who waits for a key is told. */
 		keys_stop(engine);
+		vm_create_stop(engine);
 		api_stop(engine);
 		children_stop(engine);
 	}

@@ -13,6 +13,9 @@
  *	fate.c         what ended first: the mover or its hypervisor
  *	violations.c   streams that broke a rule of the guard
  *	vms.c          VMs of this host
+ *	vm_start.c     their start
+ *	vm_create.c    images for their disks
+ *	disk_keys.c    what opens encrypted ones
  *	quota.c        what it gives at most
  *	recovery.c     what was under way before a restart
  *	api.c          the local API: clients, lines, replies, events
@@ -41,6 +44,7 @@ typedef struct Vm Vm;
 typedef struct Connection Connection;
 typedef struct ApiRequest ApiRequest;
 typedef struct KeyManager KeyManager;
+typedef struct Creation Creation;
 
 /* A VM that this host has, or remembers. */
 struct Vm {
@@ -50,6 +54,7 @@ struct Vm {
 	VmmVm *handle; /* NULL: no process, or not adopted yet */
 	Job *job;      /* its migration under way */
 	ApiRequest *starting, *stopping; /* who waits for it */
+	struct DiskKeys *disk_keys;	 /* disk_keys.h: while its hypervisor reads them; else NULL */
 };
 
 /* A control connection that the gate holds. */
@@ -130,6 +135,7 @@ struct Engine {
 	struct evconnlistener *api;
 	ViolationBudget violations;
 	KeyManager *keys; /* keys.h; NULL: none is configured */
+	LIST_HEAD(, Creation) creations; /* vm_create.c */
 };
 
 /* --- engine.c --- */
@@ -229,11 +235,31 @@ void vm_new_instance(VmRecord *record);
 /* Memory that the VMs with a process here may still take of what is free: each counts with its full
  * size, whatever it has touched. Reservations whose booking the store holds are not among them. */
 uint64_t vms_growth_bytes(const Engine *engine);
+MUST_CHECK bool vm_stop(Vm *vm, ApiRequest *request, Error *err);
+
+/* --- vm_start.c --- */
 /* Begins; request is answered when it runs or fails. Kernel and initrd of a caller who is not root
- * must lie in the boot directory. */
+ * must lie in the boot directory. Of encrypted disks the keys are asked for first; until they are
+ * there nothing is known of the VM here. */
 MUST_CHECK bool vm_start_text(Engine *engine, const char *file, const char *text,
 			      ApiRequest *request, Error *err);
-MUST_CHECK bool vm_stop(Vm *vm, ApiRequest *request, Error *err);
+
+/* A description as such: what its disks are is not looked at. */
+struct VmFile;
+MUST_CHECK bool vm_parse_text(const Engine *engine, const char *file, const char *text, bool any_file,
+			      struct VmFile *ret_file, Error *err);
+
+/* --- vm_create.c --- */
+typedef struct CreateOptions {
+	bool encrypted; /* every disk, whatever its description says */
+	bool sparse;	/* images take their space as they are written */
+} CreateOptions;
+/* Begins; request is answered once each disk of the description is there, or one failed. One that
+ * is there stays as it is; of one that failed neither image nor key stays. */
+MUST_CHECK bool vm_create_text(Engine *engine, const char *file, const char *text,
+			       const CreateOptions *options, ApiRequest *request, Error *err);
+/* Ends all that are under way, with nothing left of their images. */
+void vm_create_stop(Engine *engine);
 
 /* --- recovery.c --- */
 MUST_CHECK bool recovery_load_vms(Engine *engine, Error *err);

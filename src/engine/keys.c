@@ -23,13 +23,15 @@ enum {
 	HEAD_JSON_MAX = 512,
 };
 
-/* Somebody who waits for an answer. */
+/* Somebody who waits for an answer: a client of the API, or the engine itself. */
 typedef struct Waiting {
 	LIST_ENTRY(Waiting) link;
 	uint64_t number;
 	uint16_t answer;
 	int64_t since_us;
 	ApiRequest *api;
+	KeysDone *done; /* where api is NULL */
+	void *context;
 } Waiting;
 
 struct KeyManager {
@@ -122,26 +124,29 @@ bool keys_awaits(const Engine *engine, uint16_t answer)
 	return false;
 }
 
-static void end_waiting(Waiting *waiting, const Error *failure, json_t *value)
+/* One of the two is NULL. */
+static void end_waiting(Waiting *waiting, IpcMessage *answer, const Error *failure)
 {
-	ApiRequest *api = waiting->api;
+	const Waiting who = *waiting;
 
 	LIST_REMOVE(waiting, link);
 	free(waiting);
-	if (failure)
-		api_fail(api, failure);
+	if (!who.api)
+		who.done(who.context, answer, failure);
+	else if (failure)
+		api_fail(who.api, failure);
 	else
-		api_return(api, value);
+		api_return(who.api, keys_view(answer->type, answer->payload));
 }
 
 static void fail_all(KeyManager *keys, const Error *cause)
 {
 	while (!LIST_EMPTY(&keys->waiting))
-		end_waiting(LIST_FIRST(&keys->waiting), cause, NULL);
+		end_waiting(LIST_FIRST(&keys->waiting), NULL, cause);
 }
 
-bool keys_ask(Engine *engine, uint16_t type, const Schema *schema, const void *request,
-	      uint16_t answer, ApiRequest *api, Error *err)
+static bool ask(Engine *engine, uint16_t type, const Schema *schema, const void *request,
+		const Waiting *who, uint64_t *ret_number, Error *err)
 {
 	KeyManager *keys = engine->keys;
 	Waiting *waiting;
@@ -155,16 +160,41 @@ bool keys_ask(Engine *engine, uint16_t type, const Schema *schema, const void *r
 	waiting = calloc(1, sizeof(*waiting));
 	if (!waiting)
 		return error_set(err, ERROR_INTERNAL, "no memory for a request");
+	*waiting = *who;
 	waiting->number = ++engine->next_number;
 	if (!child_send(keys->child, type, waiting->number, schema, request, NULL, 0, err)) {
 		free(waiting);
 		return false;
 	}
-	waiting->answer = answer;
 	waiting->since_us = now_us();
-	waiting->api = api;
 	LIST_INSERT_HEAD(&keys->waiting, waiting, link);
+	if (ret_number)
+		*ret_number = waiting->number;
 	return true;
+}
+
+bool keys_ask(Engine *engine, uint16_t type, const Schema *schema, const void *request,
+	      uint16_t answer, ApiRequest *api, Error *err)
+{
+	return ask(engine, type, schema, request, &(Waiting){ .answer = answer, .api = api }, NULL, err);
+}
+
+bool keys_request(Engine *engine, uint16_t type, const Schema *schema, const void *request,
+		  uint16_t answer, KeysDone *done, void *context, uint64_t *ret_number, Error *err)
+{
+	const Waiting who = { .answer = answer, .done = done, .context = context };
+
+	return ask(engine, type, schema, request, &who, ret_number, err);
+}
+
+/* One that cannot be told wipes the value by itself (KEYD_OPEN_S), or has ended. */
+void keys_used(Engine *engine, uint64_t number)
+{
+	const KeyManager *keys = engine->keys;
+	Error err = ERROR_INIT;
+
+	if (keys && keys->ready && !child_send(keys->child, KEYD_USED, number, NULL, NULL, NULL, 0, &err))
+		log_warning(engine->log, "the key manager is not told that a value was used: %s", err.text);
 }
 
 /* Verifying goes on, step by step, until it is done; others are served in between. */
@@ -178,7 +208,7 @@ static bool step_again(Engine *engine, Waiting *waiting, Error *err)
 			  &request, NULL, 0, err);
 }
 
-static void on_answer(Engine *engine, const IpcMessage *message)
+static void on_answer(Engine *engine, IpcMessage *message)
 {
 	Waiting *waiting = find(engine->keys, message->subject);
 	Error err = ERROR_INIT;
@@ -188,13 +218,13 @@ static void on_answer(Engine *engine, const IpcMessage *message)
 			  message->type);
 		log_warning(engine->log, "%s, which nobody waits for", err.text);
 		if (waiting)
-			end_waiting(waiting, &err, NULL);
+			end_waiting(waiting, NULL, &err);
 		return;
 	}
 	if (message->type != KEYD_VERIFIED || ((const KeydVerified *)message->payload)->done)
-		end_waiting(waiting, NULL, keys_view(message->type, message->payload));
+		end_waiting(waiting, message, NULL);
 	else if (!step_again(engine, waiting, &err))
-		end_waiting(waiting, &err, NULL);
+		end_waiting(waiting, NULL, &err);
 }
 
 static void on_failed(Engine *engine, const IpcMessage *message)
@@ -205,7 +235,7 @@ static void on_failed(Engine *engine, const IpcMessage *message)
 
 	error_set(&err, (ErrorCategory)failure->category, "%s", failure->text);
 	if (waiting) {
-		end_waiting(waiting, &err, NULL);
+		end_waiting(waiting, NULL, &err);
 		return;
 	}
 	/* Of itself as a whole: it ends now. */
@@ -439,6 +469,9 @@ void keys_stop(Engine *engine)
 	if (!keys)
 		return;
 	error_set(&err, ERROR_UNAVAILABLE, "the engine stops");
+	/* So that who is told asks for nothing more. */
+	keys->ready = false;
+	keys->cause = err;
 	fail_all(keys, &err);
 	child_free(keys->child);
 	if (keys->restart)

@@ -26,6 +26,15 @@ void keys_stop(Engine *engine);
  * ERROR_UNAVAILABLE if there is no key manager, or none at the moment. */
 MUST_CHECK bool keys_ask(Engine *engine, uint16_t type, const Schema *schema, const void *request,
 			 uint16_t answer, ApiRequest *api, Error *err);
+/* The same for the engine itself: done is told once, from the event loop, with the answer or with
+ * the failure, the other NULL. Of the answer's descriptors it may take some. *ret_number, unless
+ * NULL, names the request for keys_used. */
+typedef void KeysDone(void *context, IpcMessage *answer, const Error *err);
+MUST_CHECK bool keys_request(Engine *engine, uint16_t type, const Schema *schema,
+			     const void *request, uint16_t answer, KeysDone *done, void *context,
+			     uint64_t *ret_number, Error *err);
+/* What this KEYD_OPEN opened is to be wiped now. Without a key manager there is nothing left of it. */
+void keys_used(Engine *engine, uint64_t number);
 /* Whether somebody waits for this kind of answer. */
 bool keys_awaits(const Engine *engine, uint16_t answer);
 /* For `sealift doctor`: whether it serves, and what there is to say. False if none is configured.

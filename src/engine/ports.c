@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/disk_keys.h"
 #include "engine/engine.h"
 #include "engine/quota.h"
 
@@ -273,6 +274,8 @@ static bool port_check_manifest(void *context, Migration *m, const Manifest *man
 	char domain[LIMIT_DOMAIN];
 	AUTO_RESOLVED_VM ResolvedVm resolved = RESOLVED_VM_INIT;
 
+	if (!disk_keys_check_coming(manifest, err))
+		return false;
 	peer_domain(migration_record(m)->peer_id, domain);
 	return quota_check_vcpus(manifest->cpus, config->max_vcpus, online > 0 ? (unsigned int)online : 1,
 				 err) &&

@@ -17,6 +17,7 @@
 
 enum {
 	API_TIMEOUT_MS = 30 * 1000,	  /* for what the engine answers from memory or its store */
+	API_TIMEOUT_LONG_MS = 900 * 1000, /* for what makes several images */
 	API_TIMEOUT_SLOW_MS = 120 * 1000, /* for what starts or ends a hypervisor */
 };
 

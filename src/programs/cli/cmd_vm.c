@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `sealift vm`: start, list, show, stop. */
+/* `sealift vm`: create, start, list, show, stop. */
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
@@ -26,6 +26,56 @@ static bool put_vm_file(json_t *arguments, const char *path, Error *err)
 		return error_set(err, ERROR_CONFIG, "%.200s is no text: it holds a NUL byte", path);
 	return api_put_text(arguments, "text", (const char *)text.data, err) &&
 	       api_put_text(arguments, "file", absolute, err);
+}
+
+typedef enum CreateOption { CREATE_ENCRYPTED, CREATE_SPARSE } CreateOption;
+const CliOption cmd_vm_create_options[] = {
+	[CREATE_ENCRYPTED] = { "encrypted", NULL, "encrypt what is made, with keys of the key manager" },
+	[CREATE_SPARSE] = { "sparse", NULL, "let images take their space as they are written" },
+	{ NULL, NULL, NULL },
+};
+
+static void print_disk(const json_t *disk)
+{
+	const char *pool = api_text(disk, "pool"), *volume = api_text(disk, "volume");
+	const char *key = api_text(disk, "key");
+	char size[TEXT_NUMBER_SIZE] = "";
+	uint64_t bytes;
+
+	if (api_u64(disk, "size_bytes", &bytes))
+		text_bytes(bytes, size);
+	fputs(json_is_true(json_object_get(disk, "made")) ? "made " : "is there ", stdout);
+	text_print(stdout, pool ? pool : "?");
+	putchar('/');
+	text_print(stdout, volume ? volume : "?");
+	printf(" %s", size);
+	if (key) {
+		fputs(" key ", stdout);
+		text_print(stdout, key);
+	}
+	putchar('\n');
+}
+
+bool cmd_vm_create(CliContext *context, const CliInput *input, Error *err)
+{
+	AUTO_JSON json_t *arguments = json_object(), *body = NULL;
+	bool encrypted = input->values[CREATE_ENCRYPTED];
+
+	if (!put_vm_file(arguments, input->words[0], err))
+		return false;
+	if (json_object_set_new(arguments, "encrypted", json_boolean(encrypted)) ||
+	    json_object_set_new(arguments, "sparse", json_boolean(input->values[CREATE_SPARSE])))
+		return error_set(err, ERROR_INTERNAL, "no memory for a request");
+	if (!api_ask(context->socket_path, "vm-create", TAKE_PTR(arguments), API_TIMEOUT_LONG_MS, &body,
+		     err))
+		return false;
+	if (context->json)
+		return text_print_json_list(stdout, body, "disks", err);
+	for (size_t i = 0; i < api_count(body, "disks"); i++)
+		print_disk(api_item(body, "disks", i));
+	if (encrypted)
+		puts("a disk that is encrypted starts with encryption = \"luks\" in its description only");
+	return true;
 }
 
 bool cmd_vm_start(CliContext *context, const CliInput *input, Error *err)

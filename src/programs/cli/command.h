@@ -72,6 +72,7 @@ bool cmd_host_remove(CliContext *context, const CliInput *input, Error *err);
 bool cmd_host_trust(CliContext *context, const CliInput *input, Error *err);
 bool cmd_host_distrust(CliContext *context, const CliInput *input, Error *err);
 bool cmd_hosts(CliContext *context, const CliInput *input, Error *err);
+bool cmd_vm_create(CliContext *context, const CliInput *input, Error *err);
 bool cmd_vm_start(CliContext *context, const CliInput *input, Error *err);
 bool cmd_vm_list(CliContext *context, const CliInput *input, Error *err);
 bool cmd_vm_show(CliContext *context, const CliInput *input, Error *err);
@@ -97,6 +98,7 @@ bool cmd_help(CliContext *context, const CliInput *input, Error *err);
 /* The option tables, beside their functions. */
 extern const CliOption cmd_host_add_options[];
 extern const CliOption cmd_host_trust_options[];
+extern const CliOption cmd_vm_create_options[];
 extern const CliOption cmd_migrate_options[];
 extern const CliOption cmd_status_options[];
 extern const CliOption cmd_resolve_options[];

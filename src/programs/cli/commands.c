@@ -14,6 +14,8 @@ const CliCommand cli_commands[] = {
 	{ "host distrust", "DOMAIN", "accept no host of a domain any more", NULL, 1, 1,
 	  cmd_host_distrust, NULL },
 	{ "hosts", "", "list the known hosts and trusted domains", NULL, 0, 0, cmd_hosts, NULL },
+	{ "vm create", "FILE [--encrypted] [--sparse]", "make the disks of a VM that are not there yet",
+	  cmd_vm_create_options, 1, 1, cmd_vm_create, NULL },
 	{ "vm start", "FILE", "start a VM from its description, sealift-vm(5)", NULL, 1, 1,
 	  cmd_vm_start, NULL },
 	{ "vm list", "", "list the VMs of this host", NULL, 0, 0, cmd_vm_list, NULL },

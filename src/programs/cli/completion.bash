@@ -42,7 +42,7 @@ _sealift() {
 			return
 		fi
 		;;
-	"vm start" | "key root init")
+	"vm create" | "vm start" | "key root init")
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;

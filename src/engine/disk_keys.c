@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/disk_keys.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/keys.h"
+
+struct DiskKeys {
+	Engine *engine;
+	Manifest manifest;
+	uint32_t without; /* disks that must have none */
+	uint64_t epoch;
+	char who[KEY_WHO_SIZE];
+	uint64_t cursor; /* of the list of keys */
+	size_t disk;	 /* whose key is being opened */
+	DiskKeyFound found[LIMIT_DISKS];
+	uint64_t opened[LIMIT_DISKS]; /* subjects of KEYD_OPEN; 0: none */
+	int fds[LIMIT_DISKS];
+	DiskKeysDone *done;
+	void *context;
+};
+
+static bool is_named(const ManifestDisk *disk)
+{
+	static const uint8_t none[MANIFEST_KEY_ID_BYTES];
+
+	return memcmp(disk->key, none, sizeof(none)) != 0;
+}
+
+static_assert((int)MANIFEST_KEY_ID_BYTES == (int)KEY_ID_BYTES,
+	      "a manifest names keys by their ids");
+
+/* --- which key --- */
+
+void disk_key_consider(DiskKeyFound *found, const ManifestDisk *disk, const KeyRecord *key)
+{
+	bool same = found->any && !memcmp(found->newest.id, key->id, sizeof(key->id));
+
+	if (is_named(disk) ? memcmp(key->id, disk->key, sizeof(key->id)) != 0
+			   : key->purpose != KEY_IMAGE || strcmp(key->slot, disk->volume) != 0)
+		return;
+	if (!same && found->any && found->newest.state != KEY_DESTROYED)
+		return;
+	if (!same)
+		*found = (DiskKeyFound){ .any = true, .image = KEY_DESTROYED };
+	if (key->version == DISK_KEY_VERSION)
+		found->image = key->state;
+	if (key->version > found->newest.version || !same)
+		found->newest = *key;
+}
+
+static bool refuse_retired(const DiskKeyFound *found, const ManifestDisk *disk, const char *id,
+			   Error *err)
+{
+	KeyState state = found->newest.state;
+
+	if (state == KEY_DESTROYED && !is_named(disk))
+		return error_set(err, ERROR_NOT_FOUND, "its key %s is destroyed", id);
+	return error_set(err, ERROR_DENIED, "key %s is %s: only an active one opens a disk", id,
+			 key_state_words[state]);
+}
+
+bool disk_key_judge(const DiskKeyFound *found, const ManifestDisk *disk, const char *vm, Error *err)
+{
+	const KeyRecord *key = &found->newest;
+	char id[KEY_ID_HEX];
+
+	key_id_text(found->any ? key->id : disk->key, id);
+	if (!found->any && is_named(disk))
+		return error_set(err, ERROR_DENIED, "key %s is not one of VM %s", id, vm);
+	if (!found->any)
+		return error_set(err, ERROR_NOT_FOUND, "the key manager has no key for it");
+	if (key->purpose != KEY_IMAGE || strcmp(key->slot, disk->volume) != 0)
+		return error_set(err, ERROR_DENIED, "key %s is for %s %s", id,
+				 key_purpose_words[key->purpose], key->slot);
+	if (key->state != KEY_ACTIVE && key->state != KEY_PRE_ACTIVE)
+		return refuse_retired(found, disk, id, err);
+	return found->image != KEY_DESTROYED ||
+	       error_set(err, ERROR_DENIED,
+			 "key %s: version %d, which the image was made with, is destroyed", id,
+			 DISK_KEY_VERSION);
+}
+
+static bool refuse_travel(const Manifest *manifest, ErrorCategory category, const char *why,
+			  Error *err)
+{
+	for (size_t i = 0; i < manifest->disks_count; i++) {
+		const ManifestDisk *disk = &manifest->disks[i];
+		char id[KEY_ID_HEX];
+
+		if (disk->encryption != DISK_LUKS)
+			continue;
+		key_id_text(disk->key, id);
+		return error_set(err, category, "disk %s/%s is encrypted with key %s: %s",
+				 disk->pool, disk->volume, id, why);
+	}
+	return true;
+}
+
+bool disk_keys_check_leaving(const Manifest *manifest, Error *err)
+{
+	return refuse_travel(manifest, ERROR_CONFLICT, "keys do not travel yet", err);
+}
+
+bool disk_keys_check_coming(const Manifest *manifest, Error *err)
+{
+	return refuse_travel(manifest, ERROR_DENIED, "this host takes no keys yet", err);
+}
+
+/* --- asking for it --- */
+
+static void next(DiskKeys *keys);
+
+static bool concerns(const DiskKeys *keys, size_t disk)
+{
+	return keys->manifest.disks[disk].encryption == DISK_LUKS || keys->without >> disk & 1;
+}
+
+static void name_disk(const DiskKeys *keys, Error *err)
+{
+	const ManifestDisk *disk = &keys->manifest.disks[keys->disk];
+
+	if (keys->disk < keys->manifest.disks_count)
+		error_prefix(err, "disk %s/%s", disk->pool, disk->volume);
+}
+
+static void finish(DiskKeys *keys, const Error *failure)
+{
+	Error err;
+
+	if (!failure) {
+		keys->done(keys->context, NULL);
+		return;
+	}
+	err = *failure;
+	name_disk(keys, &err);
+	keys->done(keys->context, &err);
+}
+
+static void on_opened(void *context, IpcMessage *answer, const Error *err)
+{
+	DiskKeys *keys = context;
+
+	if (err) {
+		keys->opened[keys->disk] = 0;
+		finish(keys, err);
+		return;
+	}
+	keys->fds[keys->disk] = TAKE_FD(answer->fds[0]);
+	keys->disk++;
+	next(keys);
+}
+
+static bool open_key(DiskKeys *keys, Error *err)
+{
+	KeydOpen request = { .version = DISK_KEY_VERSION, .epoch = keys->epoch };
+
+	memcpy(request.who, keys->who, sizeof(request.who));
+	memcpy(request.vm, keys->manifest.uuid, sizeof(request.vm));
+	memcpy(request.id, keys->found[keys->disk].newest.id, sizeof(request.id));
+	return keys_request(keys->engine, KEYD_OPEN, &keyd_open_schema, &request, KEYD_OPENED,
+			    on_opened, keys, &keys->opened[keys->disk], err);
+}
+
+static void on_activated(void *context, IpcMessage *answer, const Error *err)
+{
+	DiskKeys *keys = context;
+	Error failure = err ? *err : ERROR_INIT;
+
+	(void)answer;
+	if (err || !open_key(keys, &failure))
+		finish(keys, &failure);
+}
+
+/* At the first start. */
+static bool activate(DiskKeys *keys, Error *err)
+{
+	KeydChange change = { .kind = KEYD_ACTIVATE,
+			      .version = keys->found[keys->disk].newest.version };
+
+	memcpy(change.who, keys->who, sizeof(change.who));
+	memcpy(change.id, keys->found[keys->disk].newest.id, sizeof(change.id));
+	return keys_request(keys->engine, KEYD_CHANGE, &keyd_change_schema, &change, KEYD_CHANGED,
+			    on_activated, keys, NULL, err);
+}
+
+/* A guest that encrypts its whole disk itself has no key here. */
+static bool check_without(const DiskKeyFound *found, Error *err)
+{
+	char id[KEY_ID_HEX];
+
+	if (!found->any || found->newest.state == KEY_DESTROYED)
+		return true;
+	key_id_text(found->newest.id, id);
+	return error_set(err, ERROR_DENIED,
+			 "it is encrypted with key %s, and its description does not say so", id);
+}
+
+static bool begin_disk(DiskKeys *keys, Error *err)
+{
+	const DiskKeyFound *found = &keys->found[keys->disk];
+
+	if (!disk_key_judge(found, &keys->manifest.disks[keys->disk], keys->manifest.uuid, err))
+		return false;
+	return found->newest.state == KEY_PRE_ACTIVE ? activate(keys, err) : open_key(keys, err);
+}
+
+static void next(DiskKeys *keys)
+{
+	size_t count = keys->manifest.disks_count;
+	Error err = ERROR_INIT;
+	bool ok = true;
+
+	while (ok && keys->disk < count &&
+	       keys->manifest.disks[keys->disk].encryption != DISK_LUKS) {
+		ok = !(keys->without >> keys->disk & 1) ||
+		     check_without(&keys->found[keys->disk], &err);
+		keys->disk += ok;
+	}
+	if (!ok || (keys->disk < count && !begin_disk(keys, &err)))
+		finish(keys, &err);
+	else if (keys->disk == count)
+		finish(keys, NULL);
+}
+
+static bool list(DiskKeys *keys, Error *err);
+
+static void on_keys(void *context, IpcMessage *answer, const Error *err)
+{
+	DiskKeys *keys = context;
+	const KeydKeys *page = err ? NULL : answer->payload;
+	Error failure = err ? *err : ERROR_INIT;
+
+	for (size_t i = 0; page && i < page->keys_count; i++)
+		for (size_t j = 0; j < keys->manifest.disks_count; j++)
+			if (concerns(keys, j))
+				disk_key_consider(&keys->found[j], &keys->manifest.disks[j],
+						  &page->keys[i]);
+	/* A cursor that does not grow would keep us here for good. */
+	if (page && page->cursor && page->cursor <= keys->cursor)
+		error_set(&failure, ERROR_INTERNAL, "the key manager lists keys without end");
+	if (page)
+		keys->cursor = page->cursor;
+	if (failure.category || (keys->cursor && !list(keys, &failure)))
+		finish(keys, &failure);
+	else if (!keys->cursor)
+		next(keys);
+}
+
+static bool list(DiskKeys *keys, Error *err)
+{
+	KeydList request = { .cursor = keys->cursor };
+
+	memcpy(request.who, keys->who, sizeof(request.who));
+	memcpy(request.vm, keys->manifest.uuid, sizeof(request.vm));
+	return keys_request(keys->engine, KEYD_LIST, &keyd_list_schema, &request, KEYD_KEYS,
+			    on_keys, keys, NULL, err);
+}
+
+bool disk_keys_needed(const DiskKeysWanted *wanted)
+{
+	const Manifest *manifest = wanted->manifest;
+
+	for (size_t i = 0; i < manifest->disks_count; i++)
+		if (manifest->disks[i].encryption == DISK_LUKS)
+			return true;
+	return wanted->without;
+}
+
+DiskKeys *disk_keys_new(Engine *engine, const DiskKeysWanted *wanted, DiskKeysDone *done,
+			void *context, Error *err)
+{
+	AUTO_FREE DiskKeys *keys = calloc(1, sizeof(*keys));
+
+	if (!keys) {
+		error_set(err, ERROR_INTERNAL, "no memory for the keys of a VM");
+		return NULL;
+	}
+	keys->engine = engine;
+	keys->manifest = *wanted->manifest;
+	keys->without = wanted->without;
+	keys->epoch = wanted->epoch;
+	snprintf(keys->who, sizeof(keys->who), "%s", wanted->who);
+	for (size_t i = 0; i < LIMIT_DISKS; i++)
+		keys->fds[i] = -1;
+	keys->done = done;
+	keys->context = context;
+	/* The first of them stands for all while the keys are listed. */
+	while (keys->disk < keys->manifest.disks_count && !concerns(keys, keys->disk))
+		keys->disk++;
+	if (!list(keys, err)) {
+		name_disk(keys, err);
+		return NULL;
+	}
+	return TAKE_PTR(keys);
+}
+
+void disk_keys_name(const DiskKeys *keys, Manifest *manifest)
+{
+	for (size_t i = 0; i < manifest->disks_count; i++)
+		if (manifest->disks[i].encryption == DISK_LUKS)
+			memcpy(manifest->disks[i].key, keys->found[i].newest.id, KEY_ID_BYTES);
+}
+
+void disk_keys_give(DiskKeys *keys, ResolvedVm *vm)
+{
+	for (size_t i = 0; i < vm->manifest.disks_count; i++)
+		vm->disks[i].secret_fd = TAKE_FD(keys->fds[i]);
+}
+
+int disk_keys_fd(const DiskKeys *keys, size_t disk)
+{
+	return keys->fds[disk];
+}
+
+void disk_keys_free(DiskKeys *keys)
+{
+	if (!keys)
+		return;
+	for (size_t i = 0; i < LIMIT_DISKS; i++) {
+		if (keys->opened[i])
+			keys_used(keys->engine, keys->opened[i]);
+		cleanup_fd(&keys->fds[i]);
+	}
+	free(keys);
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What opens the encrypted disks of a VM: finds the key of each in the key manager, judges it, and
+ * has it opened, for a hypervisor or an image that is being made. The engine passes descriptors on
+ * and reads none of them.
+ *
+ * A disk's key is an image key of this VM whose slot is the disk's volume. The VM's description may
+ * name it by its id; it must be that one then.
+ */
+#ifndef SEALIFT_ENGINE_DISK_KEYS_H
+#define SEALIFT_ENGINE_DISK_KEYS_H
+
+#include "engine/engine.h"
+#include "keys/key.h"
+#include "vmm/resources.h"
+
+/* An image is encrypted for the first version of its key: none is encrypted anew yet, whatever
+ * versions the key has had since. */
+enum { DISK_KEY_VERSION = 1 };
+
+/* What a walk through the keys of a VM found for one disk; zeros before. */
+typedef struct DiskKeyFound {
+	bool any;
+	KeyRecord newest; /* its newest version */
+	KeyState image;	  /* state of DISK_KEY_VERSION */
+} DiskKeyFound;
+
+/* Looks at one key of the VM, in the order in which the key manager lists them. Of several for a
+ * slot the one that is not destroyed counts, else the last. */
+void disk_key_consider(DiskKeyFound *found, const ManifestDisk *disk, const KeyRecord *key);
+
+/* Whether it may open the disk. A key counts by its newest version: a rotated one still opens what
+ * its first version encrypted, as long as that is not destroyed. ERROR_NOT_FOUND: the description
+ * names none, and there is none that is not destroyed. ERROR_DENIED: the wrong one, or retired. */
+MUST_CHECK bool disk_key_judge(const DiskKeyFound *found, const ManifestDisk *disk, const char *vm,
+			       Error *err);
+
+/* Keys do not travel yet: whether a VM may leave (ERROR_CONFLICT) or come (ERROR_DENIED) without.
+ */
+MUST_CHECK bool disk_keys_check_leaving(const Manifest *manifest, Error *err);
+MUST_CHECK bool disk_keys_check_coming(const Manifest *manifest, Error *err);
+
+typedef struct DiskKeys DiskKeys;
+/* Once, from the event loop; err is NULL if all are open. May free it. */
+typedef void DiskKeysDone(void *context, const Error *err);
+
+typedef struct DiskKeysWanted {
+	const Manifest *manifest;
+	/* Disks, a bit each, that must not have a key (resources_maybe_luks): as plain ones the
+	 * guest would write over what is encrypted there. */
+	uint32_t without;
+	uint64_t epoch;	 /* the VM's */
+	const char *who; /* asks, for the key manager's log */
+} DiskKeysWanted;
+
+/* Whether there is anything to ask for. */
+bool disk_keys_needed(const DiskKeysWanted *wanted);
+
+/* Begins. ERROR_UNAVAILABLE, here or later: no key manager. Later also what disk_key_judge says,
+ * with the disk's name before it, and ERROR_DENIED for a disk that has a key and must not. */
+DiskKeys *disk_keys_new(Engine *engine, const DiskKeysWanted *wanted, DiskKeysDone *done,
+			void *context, Error *err);
+
+/* Once done: fills in disks[].key of the same disks. */
+void disk_keys_name(const DiskKeys *keys, Manifest *manifest);
+/* Once done: gives the descriptors to a VM of the same disks. */
+void disk_keys_give(DiskKeys *keys, ResolvedVm *vm);
+/* The descriptor of one disk; stays owned here. */
+int disk_keys_fd(const DiskKeys *keys, size_t disk);
+
+/* Has all values wiped: when a hypervisor has read them, and when it did not come to that. Not
+ * while it is under way. NULL is fine. */
+void disk_keys_free(DiskKeys *keys);
+
+#endif

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which key opens an encrypted disk, and that such a disk stays where its key is. */
+#include "tests/support/support.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/disk_keys.h"
+
+#define VM	"6f1c0f3e-2f0b-4f4e-9d58-1f0f8a1b2c3d"
+#define ID_OF_1 "01000000000000000000000000000000"
+
+/* One key of the VM as the key manager lists it; id 0 ends a list. */
+typedef struct Listed {
+	uint8_t id;
+	uint64_t version;
+	KeyState state;
+	KeyPurpose purpose;
+	const char *slot;
+} Listed;
+
+typedef struct Case {
+	uint8_t named; /* by the description; 0: none */
+	Listed keys[4];
+	uint8_t chosen;
+	ErrorCategory category;
+	const char *text; /* of the refusal; NULL: it opens */
+} Case;
+
+static const Case cases[] = {
+	{ 0, { { 1, 1, KEY_ACTIVE, KEY_IMAGE, "a" } }, 1, ERROR_NONE, NULL },
+	{ 1, { { 1, 1, KEY_ACTIVE, KEY_IMAGE, "a" } }, 1, ERROR_NONE, NULL },
+	{ 0, { { 1, 1, KEY_PRE_ACTIVE, KEY_IMAGE, "a" } }, 1, ERROR_NONE, NULL },
+	{ 0, { { 0 } }, 0, ERROR_NOT_FOUND, "the key manager has no key for it" },
+	{ 1, { { 0 } }, 0, ERROR_DENIED, "key " ID_OF_1 " is not one of VM " VM },
+	/* of something else of the VM */
+	{ 0,
+	  { { 2, 1, KEY_ACTIVE, KEY_IMAGE, "b" }, { 3, 1, KEY_ACTIVE, KEY_TPM_FILE, "a" } },
+	  0,
+	  ERROR_NOT_FOUND,
+	  "the key manager has no key for it" },
+	{ 1,
+	  { { 1, 1, KEY_ACTIVE, KEY_IMAGE, "b" } },
+	  1,
+	  ERROR_DENIED,
+	  "key " ID_OF_1 " is for image b" },
+	{ 1,
+	  { { 1, 1, KEY_ACTIVE, KEY_TPM_FILE, "a" } },
+	  1,
+	  ERROR_DENIED,
+	  "key " ID_OF_1 " is for tpm-file a" },
+	/* retired */
+	{ 0,
+	  { { 1, 1, KEY_DEACTIVATED, KEY_IMAGE, "a" } },
+	  1,
+	  ERROR_DENIED,
+	  "key " ID_OF_1 " is deactivated: only an active one opens a disk" },
+	{ 0,
+	  { { 1, 1, KEY_EXPORTING, KEY_IMAGE, "a" } },
+	  1,
+	  ERROR_DENIED,
+	  "key " ID_OF_1 " is exporting: only an active one opens a disk" },
+	{ 0,
+	  { { 1, 1, KEY_DESTROYED, KEY_IMAGE, "a" } },
+	  1,
+	  ERROR_NOT_FOUND,
+	  "its key " ID_OF_1 " is destroyed" },
+	{ 1,
+	  { { 1, 1, KEY_DESTROYED, KEY_IMAGE, "a" } },
+	  1,
+	  ERROR_DENIED,
+	  "key " ID_OF_1 " is destroyed: only an active one opens a disk" },
+	/* rotated: the first version is what the image was made with */
+	{ 0,
+	  { { 1, 1, KEY_DEACTIVATED, KEY_IMAGE, "a" }, { 1, 2, KEY_ACTIVE, KEY_IMAGE, "a" } },
+	  1,
+	  ERROR_NONE,
+	  NULL },
+	{ 0,
+	  { { 1, 1, KEY_DESTROYED, KEY_IMAGE, "a" }, { 1, 2, KEY_ACTIVE, KEY_IMAGE, "a" } },
+	  1,
+	  ERROR_DENIED,
+	  "key " ID_OF_1 ": version 1, which the image was made with, is destroyed" },
+	{ 0,
+	  { { 1, 1, KEY_DEACTIVATED, KEY_IMAGE, "a" }, { 1, 2, KEY_DEACTIVATED, KEY_IMAGE, "a" } },
+	  1,
+	  ERROR_DENIED,
+	  "key " ID_OF_1 " is deactivated: only an active one opens a disk" },
+	/* an earlier one of the same slot, and a later one that is over */
+	{ 0,
+	  { { 2, 1, KEY_DESTROYED, KEY_IMAGE, "a" }, { 1, 1, KEY_ACTIVE, KEY_IMAGE, "a" } },
+	  1,
+	  ERROR_NONE,
+	  NULL },
+	{ 0,
+	  { { 1, 1, KEY_ACTIVE, KEY_IMAGE, "a" }, { 2, 1, KEY_DESTROYED, KEY_IMAGE, "a" } },
+	  1,
+	  ERROR_NONE,
+	  NULL },
+};
+
+static void set_id(uint8_t id[KEY_ID_BYTES], uint8_t number)
+{
+	memset(id, 0, KEY_ID_BYTES);
+	id[0] = number;
+}
+
+static void which_key_opens(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		ManifestDisk disk = { .volume = "a", .encryption = DISK_LUKS };
+		DiskKeyFound found = { 0 };
+		Error err = ERROR_INIT;
+		bool ok;
+
+		set_id(disk.key, cases[i].named);
+		for (const Listed *listed = cases[i].keys; listed->id; listed++) {
+			KeyRecord key = { .version = listed->version,
+					  .state = listed->state,
+					  .purpose = listed->purpose };
+
+			set_id(key.id, listed->id);
+			snprintf(key.slot, sizeof(key.slot), "%s", listed->slot);
+			disk_key_consider(&found, &disk, &key);
+		}
+		ok = disk_key_judge(&found, &disk, VM, &err);
+		print_message("case %zu: %s\n", i, err.text);
+		assert_int_equal(ok, !cases[i].text);
+		assert_int_equal(err.category, cases[i].category);
+		assert_string_equal(err.text, cases[i].text ? cases[i].text : "");
+		assert_int_equal(found.newest.id[0], cases[i].chosen);
+	}
+}
+
+static Manifest two_disks(void)
+{
+	Manifest manifest = { .disks_count = 2,
+			      .disks = { { .pool = "p", .volume = "plain" },
+					 { .pool = "p", .volume = "a" } } };
+
+	set_id(manifest.disks[1].key, 1);
+	return manifest;
+}
+
+static void what_is_asked_for(void **state)
+{
+	Manifest manifest = two_disks();
+	DiskKeysWanted wanted = { .manifest = &manifest };
+
+	(void)state;
+	assert_false(disk_keys_needed(&wanted));
+	wanted.without = 2;
+	assert_true(disk_keys_needed(&wanted));
+	wanted.without = 0;
+	manifest.disks[1].encryption = DISK_LUKS;
+	assert_true(disk_keys_needed(&wanted));
+}
+
+static void without_a_key_manager(void **state)
+{
+	Manifest manifest = two_disks();
+	const DiskKeysWanted wanted = { .manifest = &manifest, .who = "uid 0" };
+	Engine *engine = test_calloc(1, sizeof(*engine));
+	Error err = ERROR_INIT;
+
+	(void)state;
+	manifest.disks[1].encryption = DISK_LUKS;
+	assert_null(disk_keys_new(engine, &wanted, NULL, NULL, &err));
+	assert_int_equal(err.category, ERROR_UNAVAILABLE);
+	assert_string_equal(err.text, "disk p/a: this host has no key manager: its configuration "
+				      "has no \"keys\"");
+	test_free(engine);
+}
+
+/* The destination asks through its port, before it looks at anything else of the offer. */
+static void keys_do_not_travel(void **state)
+{
+	Manifest manifest = two_disks();
+	Engine *engine = test_calloc(1, sizeof(*engine));
+	Error err = ERROR_INIT;
+
+	(void)state;
+	ports_init(engine);
+	assert_true(disk_keys_check_leaving(&manifest, &err));
+	assert_true(disk_keys_check_coming(&manifest, &err));
+	manifest.disks[1].encryption = DISK_LUKS;
+	assert_false(disk_keys_check_leaving(&manifest, &err));
+	assert_int_equal(err.category, ERROR_CONFLICT);
+	assert_string_equal(err.text,
+			    "disk p/a is encrypted with key " ID_OF_1 ": keys do not travel yet");
+	err = ERROR_INIT;
+	assert_false(engine->ports.check_manifest(engine, NULL, &manifest, &err));
+	assert_int_equal(err.category, ERROR_DENIED);
+	assert_string_equal(err.text, "disk p/a is encrypted with key " ID_OF_1
+				      ": this host takes no keys yet");
+	test_free(engine);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(which_key_opens),
+		cmocka_unit_test(what_is_asked_for),
+		cmocka_unit_test(without_a_key_manager),
+		cmocka_unit_test(keys_do_not_travel),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
