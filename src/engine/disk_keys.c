@@ -217,7 +217,8 @@ static void next(DiskKeys *keys)
 	       keys->manifest.disks[keys->disk].encryption != DISK_LUKS) {
 		ok = !(keys->without >> keys->disk & 1) ||
 		     check_without(&keys->found[keys->disk], &err);
-		keys->disk += ok;
+		if (ok)
+			keys->disk++;
 	}
 	if (!ok || (keys->disk < count && !begin_disk(keys, &err)))
 		finish(keys, &err);

@@ -335,6 +335,30 @@ populate = "none";
         self.assertEqual(self.host.vm("enc30")["state"], "running")
         self.assertEqual(self.host.qemus(), [self.host.vm("enc30")["pid"]])
 
+    def test_an_engine_that_ends_while_it_makes_a_disk(self):
+        before = self.pooled()
+        for number, end in ((40, signal.SIGTERM), (41, signal.SIGKILL)):
+            with self.subTest(end), contextlib.closing(self.host.api()) as api:
+                request = {"execute": "vm-create",
+                           "arguments": {"text": self.text(number), "file": "/nowhere/vm.conf"}}
+                api.socket.sendall(json.dumps(request).encode() + b"\n")
+                fresh = wait_for("image under way", lambda: set(self.pooled()) - set(before), 20)
+                self.host.stop(end)
+                if end == signal.SIGTERM:
+                    self.assertEqual(self.pooled(), before)
+                else:
+                    self.assertEqual(set(self.pooled()) - set(before), fresh)
+                    path = os.path.join(self.shared, fresh.pop())
+                    os.unlink(os.path.join(path, "image"))
+                    os.rmdir(path)
+                self.host.start()
+                self.serving()
+                # Its key is there, and is the one of the next try.
+                keys = self.host.call("key-list", vm=uuid(number))["keys"]
+                self.assertEqual([k["state"] for k in keys], ["active"])
+                self.assertEqual(self.create(self.text(number))[0]["key"], keys[0]["id"])
+                os.unlink(os.path.join(self.shared, f"vm{number}.img"))
+
     def test_what_dead_creations_left(self):
         names = [os.path.join(self.shared, f".sealift-new.{name}") for name in ("oldold", "newnew")]
         for name in names:
