@@ -463,6 +463,19 @@ void host_wait_status(Host *host, VmmMigrationStatus status, int deadline_s)
 	world_wait(host->world, has_status, &want, deadline_s, vmm_migration_status_word(status));
 }
 
+bool host_reaches_status(Host *host, VmmMigrationStatus status, int deadline_s)
+{
+	WantStatus want = { .host = host, .status = status };
+	int64_t deadline_us = clock_monotonic_us(&clock_system) + (int64_t)deadline_s * 1000000;
+	struct event *tick = event_new(host->world->base, -1, EV_PERSIST, on_wait_tick, NULL);
+
+	event_add(tick, &(struct timeval){ .tv_usec = 100000 });
+	while (!has_status(&want) && clock_monotonic_us(&clock_system) < deadline_us)
+		event_base_loop(host->world->base, EVLOOP_ONCE);
+	event_free(tick);
+	return has_status(&want);
+}
+
 VmmRunState host_run_state(Host *host)
 {
 	Call call = { 0 };

@@ -92,6 +92,8 @@ void host_listen_to_guest(Host *host);
 /* Waits until the guest has printed this many lines more, and none of them with an error. */
 void host_check_guest(Host *host, unsigned int lines, int deadline_s);
 void host_wait_status(Host *host, VmmMigrationStatus status, int deadline_s);
+/* The same, and tells instead of failing. */
+bool host_reaches_status(Host *host, VmmMigrationStatus status, int deadline_s);
 VmmRunState host_run_state(Host *host);
 VmmMigration host_migration(Host *host);
 void host_cont(Host *host);
