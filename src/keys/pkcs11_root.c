@@ -11,7 +11,7 @@ typedef struct Pkcs11Root {
 	RootKey base; /* first: key_wrap.h */
 	Pkcs11Token *token;
 	char label[LIMIT_NAME];
-	CK_OBJECT_HANDLE key; /* of this session */
+	CK_OBJECT_HANDLE key; /* good while the token is logged in to */
 } Pkcs11Root;
 
 static const CK_OBJECT_CLASS secret_key = CKO_SECRET_KEY;
