@@ -224,6 +224,31 @@ static const DumpNode *find_in_type(const DumpVmstate *dump, const DumpType *typ
 	return NULL;
 }
 
+/* A device's name may stand for several types: one that covers the node is enough. `vmsd_name`: of the
+ * table in which the node is a field; NULL: it is a subsection. *ret_found: some type has it. */
+static bool some_type_covers(Cover *cover, const char *vmsd_name, const VmNode *node, bool *ret_found)
+{
+	const DumpVmstate *dump = cover->dump;
+	const DumpType *type = NULL;
+
+	*ret_found = false;
+	while (dump && (type = dump_vmstate_find(dump, cover->device->vmsd_name, type))) {
+		const DumpNode *local = vmsd_name
+						? find_in_type(dump, type, vmsd_name, node->name)
+						: dump_vmstate_subsection(dump, type, node->name);
+
+		if (!local)
+			continue;
+		*ret_found = true;
+		if (vmsd_name ? covers_field(cover, node, local)
+			      : covers_subsection(cover, node, local)) {
+			*cover->err = ERROR_INIT;
+			return true;
+		}
+	}
+	return false;
+}
+
 bool compare_dump_subsection(const VmDescription *description, const VmDevice *device,
 			     const VmNode *subsection, const DumpVmstate *dump, uint32_t max_bytes,
 			     Error *err)
@@ -233,18 +258,10 @@ bool compare_dump_subsection(const VmDescription *description, const VmDevice *d
 			.dump = dump,
 			.max_bytes = max_bytes,
 			.err = err };
-	const DumpType *type = NULL;
-	bool found = false;
+	bool found;
 
-	while (dump && (type = dump_vmstate_find(dump, device->vmsd_name, type))) {
-		const DumpNode *table = dump_vmstate_subsection(dump, type, subsection->name);
-
-		found = found || table;
-		if (table && covers_subsection(&cover, subsection, table)) {
-			*err = ERROR_INIT;
-			return true;
-		}
-	}
+	if (some_type_covers(&cover, NULL, subsection, &found))
+		return true;
 	return !found && error_set(err, ERROR_PEER,
 				   "device %.80s: subsection %.80s is known neither to the local "
 				   "description nor to the local tables",
@@ -260,18 +277,10 @@ bool compare_dump_field(const VmDescription *description, const VmDevice *device
 			.dump = dump,
 			.max_bytes = max_bytes,
 			.err = err };
-	const DumpType *type = NULL;
-	bool found = false;
+	bool found;
 
-	while (dump && (type = dump_vmstate_find(dump, device->vmsd_name, type))) {
-		const DumpNode *field = find_in_type(dump, type, vmsd_name, node->name);
-
-		found = found || field;
-		if (field && covers_field(&cover, node, field)) {
-			*err = ERROR_INIT;
-			return true;
-		}
-	}
+	if (some_type_covers(&cover, vmsd_name, node, &found))
+		return true;
 	return !found && error_set(err, ERROR_PEER,
 				   "device %.80s: field %.80s of %.80s is known neither to the "
 				   "local description nor to the local tables",
