@@ -23,6 +23,7 @@ enum {
 	LIMIT_CRL = 24576,	/* one domain's CRL, DER or PEM */
 	LIMIT_STATEMENT = 24576, /* CMS SignedData, DER */
 	LIMIT_STATEMENT_JSON = 16384,
+	LIMIT_PACKAGE = 32768,	/* DER bytes of a signed envelope: keys on their way */
 	LIMIT_ANCHORS = 64,	/* roots that one engine trusts, all domains together */
 	LIMIT_STATEMENT_AGE_S = 300, /* longest life of an offer */
 

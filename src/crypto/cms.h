@@ -52,7 +52,6 @@ enum {
 	CMS_CERTIFICATES_MAX = 4, /* in one message: the signer's and its intermediates */
 	CMS_PERMIT_BYTES = 48,
 	LIMIT_ENVELOPE = 24576, /* DER bytes */
-	LIMIT_PACKAGE = 32768,	/* DER bytes of a signed envelope */
 };
 
 /* A signing key with its certificate chain. */

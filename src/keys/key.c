@@ -11,7 +11,6 @@
 const char *const key_state_words[KEY_STATE_COUNT] = {
 	"pre-active", "active", "exporting", "imported", "deactivated", "destroyed",
 };
-const char *const key_purpose_words[KEY_PURPOSE_COUNT] = { "image", "tpm-migration", "tpm-file" };
 
 #define WORDS(o, m, table, n)                                                                      \
 	{                                                                                          \

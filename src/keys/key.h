@@ -21,6 +21,7 @@
 #include "base/bounds.h"
 #include "base/schema.h"
 #include "base/secret.h"
+#include "wire/offered_key.h"
 
 enum {
 	KEY_ID_BYTES = 16,
@@ -42,15 +43,6 @@ typedef enum KeyState {
 	KEY_STATE_COUNT,
 } KeyState;
 extern const char *const key_state_words[KEY_STATE_COUNT];
-
-/* What it opens. */
-typedef enum KeyPurpose {
-	KEY_IMAGE,	    /* a LUKS slot of a disk image */
-	KEY_TPM_MIGRATION,  /* swtpm's state in a migration stream */
-	KEY_TPM_FILE,	    /* swtpm's state at rest */
-	KEY_PURPOSE_COUNT,
-} KeyPurpose;
-extern const char *const key_purpose_words[KEY_PURPOSE_COUNT];
 
 /* All that is known of a key but its value. key_record_schema has its bounds. */
 typedef struct KeyRecord {

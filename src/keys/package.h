@@ -26,7 +26,7 @@
 #include "keys/key.h"
 
 enum {
-	LIMIT_PACKAGE_KEYS = 24, /* of one VM: disks, vTPM twice, to spare */
+	LIMIT_PACKAGE_KEYS = LIMIT_OFFERED_KEYS,
 	LIMIT_PACKAGE_JSON = LIMIT_STATEMENT_JSON,
 	PACKAGE_PERMIT_BYTES = CMS_PERMIT_BYTES, /* SHA-384 of the statements that permit it */
 	LIMIT_PACKAGE_AGE_S = 3600, /* longest life: so long its receiver must remember its id */

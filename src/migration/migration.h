@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/secret.h"
 #include "migration/forecast.h"
+#include "role/keyd_messages.h"
 #include "role/messages.h"
 #include "store/store.h"
 
@@ -48,8 +49,13 @@ typedef struct HvState {
 
 typedef enum HvOperation {
 	HV_PREPARE,  /* destination: start stopped, memory populated */
+	HV_SERVE_DISKS,	 /* destination: what will receive copied disks listens; its sockets go to the mover */
+	HV_OPEN_DISKS,	 /* destination: the keys are here: what was held open for them is opened */
 	HV_LISTEN,   /* destination: accept the stream; its sockets go to the mover */
+	HV_MIRROR,   /* source: copies disks; done when they are alike and stay so while the guest writes */
 	HV_MIGRATE,  /* source: begin; its sockets go to the mover */
+	HV_DETACH,   /* source, guest stopped: ends the copying, all of it sent and flushed */
+	HV_ATTACH,   /* destination: takes the copied images from what received them */
 	HV_CONTINUE, /* source: past pre-switchover */
 	HV_CANCEL,   /* source: give up its migration */
 	HV_CONT,     /* run the guest */
@@ -97,6 +103,9 @@ typedef struct MigrationPorts {
 	/* hypervisor: on_hv_done with the operation; query answers on_hv_state */
 	void (*hv)(void *context, Migration *m, HvOperation operation);
 	void (*hv_query)(void *context, Migration *m);
+	/* key manager: a step of a transfer; on_keys with the answer, or the failure. What it is about is
+	 * the migration's; `in`, a peer's document, or NULL. At most one is under way. */
+	void (*keys)(void *context, Migration *m, KeydTransferKind kind, const PeerMessage *in);
 	/* one-shot timers, one of each: on_deadline, on_tick; 0 disarms */
 	void (*set_deadline)(void *context, Migration *m, uint64_t ms);
 	void (*set_tick)(void *context, Migration *m, uint64_t ms);
@@ -160,6 +169,9 @@ void migration_on_hv_done(Migration *m, HvOperation operation, const Error *fail
 void migration_on_hv_state(Migration *m, const HvState *state, const Error *failure);
 void migration_on_hv_status(Migration *m, HvStatus status);
 void migration_on_hv_progress(Migration *m, const HvProgress *progress);
+/* One of result and failure is NULL. */
+void migration_on_keys(Migration *m, KeydTransferKind kind, const KeydTransferred *result,
+		       const Error *failure);
 /* When, by the hypervisor's stamp on this host's monotonic clock, microseconds. */
 void migration_on_hv_stop(Migration *m, int64_t when_us);
 void migration_on_hv_resume(Migration *m, int64_t when_us);

@@ -7,6 +7,7 @@
 const char *const seal_mode_words[SEAL_MODE_COUNT] = { "required", "opportunistic", "disabled" };
 static const char *const format_words[] = { "raw", "qcow2" };
 const char *const disk_encryption_words[DISK_ENCRYPTION_COUNT] = { "none", "luks" };
+const char *const disk_transfer_words[DISK_TRANSFER_COUNT] = { "none", "copy", "ciphertext" };
 static const char *const display_words[] = { "none", "vnc" };
 static const char *const populate_words[] = { "full", "none" };
 
@@ -27,6 +28,12 @@ static const Field disk_fields[] = {
 	  .optional = true,
 	  .offset = offsetof(ManifestDisk, key),
 	  .size = MANIFEST_KEY_ID_BYTES },
+	{ .name = "transfer",
+	  .kind = FIELD_ENUM,
+	  .optional = true,
+	  .offset = offsetof(ManifestDisk, transfer),
+	  .words = disk_transfer_words,
+	  .n_words = DISK_TRANSFER_COUNT },
 };
 static SCHEMA_DEFINE(disk_schema, "disk", ManifestDisk, disk_fields);
 
@@ -51,6 +58,7 @@ static const Field manifest_fields[] = {
 	SCHEMA_TEXT(Manifest, append, TEXT_PRINTABLE, 0),
 	SCHEMA_LIST(Manifest, disks, &disk_schema, 0),
 	SCHEMA_LIST(Manifest, nics, &nic_schema, 0),
+	{ .name = "tpm", .kind = FIELD_BOOL, .optional = true, .offset = offsetof(Manifest, tpm) },
 };
 SCHEMA_DEFINE(manifest_schema, "manifest", Manifest, manifest_fields);
 

@@ -16,6 +16,14 @@ enum { DIGEST_SHA256_BYTES = 32, MANIFEST_APPEND_BYTES = 1024, MANIFEST_KEY_ID_B
 typedef enum DiskFormat { DISK_RAW, DISK_QCOW2 } DiskFormat;
 typedef enum DiskEncryption { DISK_PLAIN, DISK_LUKS, DISK_ENCRYPTION_COUNT } DiskEncryption;
 extern const char *const disk_encryption_words[DISK_ENCRYPTION_COUNT];
+/* How a disk comes to the other host. */
+typedef enum DiskTransfer {
+	DISK_STAYS,	   /* both hosts reach it: shared storage */
+	DISK_COPIED,	   /* what the guest sees is copied; encrypted, it gets a key of the destination's own */
+	DISK_COPIED_SEALED, /* the ciphertext is copied, and its key is handed over */
+	DISK_TRANSFER_COUNT,
+} DiskTransfer;
+extern const char *const disk_transfer_words[DISK_TRANSFER_COUNT];
 typedef enum DisplayKind { DISPLAY_NONE, DISPLAY_VNC } DisplayKind;
 typedef enum PopulateKind { POPULATE_FULL, POPULATE_NONE } PopulateKind;
 
@@ -36,6 +44,7 @@ typedef struct ManifestDisk {
 	bool read_only;
 	DiskEncryption encryption;	    /* of the image; what a guest does itself is none */
 	uint8_t key[MANIFEST_KEY_ID_BYTES]; /* which image key opens it; zeros: not encrypted */
+	DiskTransfer transfer;
 } ManifestDisk;
 
 typedef struct ManifestNic {
@@ -60,6 +69,7 @@ typedef struct Manifest {
 	size_t disks_count;
 	ManifestNic nics[LIMIT_NICS];
 	size_t nics_count;
+	bool tpm; /* a TPM 2.0, by swtpm; its state travels in the hypervisor's stream, sealed */
 } Manifest;
 
 extern const Schema manifest_schema;

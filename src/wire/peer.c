@@ -5,7 +5,14 @@
 
 const char *const peer_words[PEER_KIND_COUNT] = {
 	"hello", "statement", "key", "keyed", "refuse", "cancel", "query", "state", "ping", "pong",
+	"keys",	 "disks",
 };
+
+const char *const key_document_words[KEY_DOCUMENT_COUNT] = {
+	"offer", "package", "imported", "activated", "discarded", "destroyed", "kept",
+};
+
+const char *const disks_words[DISKS_WORD_COUNT] = { "copied", "taken" };
 
 const char *const peer_state_words[PEER_STATE_COUNT] = {
 	"unknown", "preparing", "ready", "active", "declined",
@@ -17,6 +24,7 @@ const Schema *const peer_schemas[PEER_KIND_COUNT] = {
 	[PEER_REFUSE] = &peer_refuse_schema, [PEER_CANCEL] = &peer_cancel_schema,
 	[PEER_QUERY] = &peer_query_schema,   [PEER_STATE] = &peer_state_schema,
 	[PEER_PING] = &peer_ping_schema,     [PEER_PONG] = &peer_pong_schema,
+	[PEER_KEYS] = &peer_keys_schema,     [PEER_DISKS] = &peer_disks_schema,
 };
 
 static const JsonFamily peer_family = {

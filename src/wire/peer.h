@@ -26,6 +26,8 @@ typedef enum PeerKind {
 	PEER_STATE,	/* the answer */
 	PEER_PING,
 	PEER_PONG,
+	PEER_KEYS,	/* a signed document of a key manager */
+	PEER_DISKS,	/* where the copying of disks stands */
 	PEER_KIND_COUNT,
 } PeerKind;
 extern const char *const peer_words[PEER_KIND_COUNT];
@@ -40,6 +42,27 @@ typedef enum PeerState {
 	PEER_STATE_COUNT,
 } PeerState;
 extern const char *const peer_state_words[PEER_STATE_COUNT];
+
+/* What key managers say to each other through their hosts. PROTOCOL.md, "Key packages". */
+typedef enum KeyDocument {
+	KEY_DOCUMENT_OFFER,	/* destination: seal the package for this certificate */
+	KEY_DOCUMENT_PACKAGE,	/* source: the keys */
+	KEY_DOCUMENT_IMPORTED,	/* destination's receipts: the keys are here, and asleep */
+	KEY_DOCUMENT_ACTIVATED, /* the VM runs here, its keys are active */
+	KEY_DOCUMENT_DISCARDED, /* it did not come to that: they are destroyed here */
+	KEY_DOCUMENT_DESTROYED, /* source's receipts: they are destroyed there */
+	KEY_DOCUMENT_KEPT,	/* the offer said keep_keys */
+	KEY_DOCUMENT_COUNT,
+} KeyDocument;
+extern const char *const key_document_words[KEY_DOCUMENT_COUNT];
+
+/* Block migration: the disks' part of the switchover. */
+typedef enum DisksWord {
+	DISKS_COPIED, /* source, its guest stopped: every byte was sent, the channels have ended */
+	DISKS_TAKEN,  /* destination: the images are whole and in the hypervisor's hands */
+	DISKS_WORD_COUNT,
+} DisksWord;
+extern const char *const disks_words[DISKS_WORD_COUNT];
 
 typedef struct PeerMessage {
 	PeerKind kind;
@@ -60,12 +83,18 @@ typedef struct PeerMessage {
 	PeerState state;
 	/* ping, pong */
 	uint64_t stamp_us;
+	/* keys */
+	KeyDocument document;
+	uint8_t package[LIMIT_PACKAGE]; /* CMS, DER */
+	size_t package_size;
+	/* disks */
+	DisksWord disks;
 } PeerMessage;
 
 extern const Schema *const peer_schemas[PEER_KIND_COUNT];
 extern const Schema peer_hello_schema, peer_statement_schema, peer_key_schema, peer_keyed_schema,
 	peer_refuse_schema, peer_cancel_schema, peer_query_schema, peer_state_schema,
-	peer_ping_schema, peer_pong_schema;
+	peer_ping_schema, peer_pong_schema, peer_keys_schema, peer_disks_schema;
 
 /* Whether a peer that speaks min..max and this build have a version in common. */
 bool peer_version_fits(uint64_t min, uint64_t max);

@@ -53,5 +53,7 @@ bool statement_decode_json(const void *data, size_t size, Statement *ret_stateme
 	ret_statement->kind = (StatementKind)kind;
 	if (!check_life(ret_statement, err))
 		return false;
-	return kind != STATEMENT_OFFER || manifest_check(&ret_statement->manifest, err);
+	return kind != STATEMENT_OFFER ||
+	       (manifest_check(&ret_statement->manifest, err) &&
+		offered_keys_check(ret_statement->keys, ret_statement->keys_count, err));
 }

@@ -17,6 +17,7 @@
 #include "base/buffer.h"
 #include "base/schema.h"
 #include "wire/manifest.h"
+#include "wire/offered_key.h"
 
 enum {
 	MIGRATION_ID_BYTES = 16,
@@ -62,6 +63,9 @@ typedef struct Statement {
 
 	/* offer */
 	Manifest manifest;
+	OfferedKey keys[LIMIT_OFFERED_KEYS];	/* that its key manager will hand over; none: no transfer */
+	size_t keys_count;
+	bool keep_keys;				/* a copy: the source's key manager keeps them */
 
 	/* accept */
 	uint8_t routing[MIGRATION_ID_BYTES];	/* finds the migration in a channel preamble */

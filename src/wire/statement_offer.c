@@ -10,5 +10,10 @@ static const Field fields[] = {
 	SCHEMA_U64(Statement, version_min, 0, 1000),
 	SCHEMA_U64(Statement, version_max, 0, 1000),
 	SCHEMA_OBJECT(Statement, manifest, &manifest_schema),
+	{ .name = "keys", .kind = FIELD_LIST, .optional = true, .offset = offsetof(Statement, keys),
+	  .size = LIMIT_OFFERED_KEYS, .count_offset = offsetof(Statement, keys_count),
+	  .object = &offered_key_schema },
+	{ .name = "keep_keys", .kind = FIELD_BOOL, .optional = true,
+	  .offset = offsetof(Statement, keep_keys) },
 };
 SCHEMA_DEFINE(statement_offer_schema, "offer", Statement, fields);
