@@ -12,8 +12,8 @@
 
 #include "base/clock.h"
 #include "base/secret.h"
+#include "keys/transfer.h"
 #include "migration/forecast.h"
-#include "role/keyd_messages.h"
 #include "role/messages.h"
 #include "store/store.h"
 
@@ -105,7 +105,7 @@ typedef struct MigrationPorts {
 	void (*hv_query)(void *context, Migration *m);
 	/* key manager: a step of a transfer; on_keys with the answer, or the failure. What it is about is
 	 * the migration's; `in`, a peer's document, or NULL. At most one is under way. */
-	void (*keys)(void *context, Migration *m, KeydTransferKind kind, const PeerMessage *in);
+	void (*keys)(void *context, Migration *m, TransferKind kind, const PeerMessage *in);
 	/* one-shot timers, one of each: on_deadline, on_tick; 0 disarms */
 	void (*set_deadline)(void *context, Migration *m, uint64_t ms);
 	void (*set_tick)(void *context, Migration *m, uint64_t ms);
@@ -170,7 +170,7 @@ void migration_on_hv_state(Migration *m, const HvState *state, const Error *fail
 void migration_on_hv_status(Migration *m, HvStatus status);
 void migration_on_hv_progress(Migration *m, const HvProgress *progress);
 /* One of result and failure is NULL. */
-void migration_on_keys(Migration *m, KeydTransferKind kind, const KeydTransferred *result,
+void migration_on_keys(Migration *m, TransferKind kind, const KeyTransferred *result,
 		       const Error *failure);
 /* When, by the hypervisor's stamp on this host's monotonic clock, microseconds. */
 void migration_on_hv_stop(Migration *m, int64_t when_us);

@@ -111,35 +111,6 @@ static const Field backends_fields[] = {
 };
 SCHEMA_DEFINE(keyd_backends_schema, "backends", KeydBackends, backends_fields);
 
-const char *const keyd_transfer_words[KEYD_TRANSFER_KIND_COUNT] = {
-	"name-keys", "offer",	"export",   "import",  "imported",
-	"activated", "release", "released", "discard", "take-back",
-};
-
-static const Field transfer_fields[] = {
-	WHO(KeydTransfer),
-	SCHEMA_ENUM(KeydTransfer, kind, keyd_transfer_words),
-	SCHEMA_HEX(KeydTransfer, migration),
-	SCHEMA_TEXT(KeydTransfer, vm, TEXT_UUID, 36),
-	SCHEMA_TEXT(KeydTransfer, owner, TEXT_DOMAIN, 1),
-	SCHEMA_U64(KeydTransfer, epoch, 1, INT64_MAX),
-	SCHEMA_TEXT(KeydTransfer, source, TEXT_DOMAIN, 1),
-	SCHEMA_TEXT(KeydTransfer, destination, TEXT_DOMAIN, 1),
-	SCHEMA_HEX(KeydTransfer, permit),
-	SCHEMA_BOOL(KeydTransfer, keep),
-	SCHEMA_LIST(KeydTransfer, keys, &offered_key_schema, 0),
-	SCHEMA_BYTES(KeydTransfer, document, 0),
-};
-SCHEMA_DEFINE(keyd_transfer_schema, "transfer", KeydTransfer, transfer_fields);
-
-static const Field transferred_fields[] = {
-	SCHEMA_ENUM(KeydTransferred, kind, keyd_transfer_words),
-	SCHEMA_LIST(KeydTransferred, keys, &offered_key_schema, 0),
-	SCHEMA_BYTES(KeydTransferred, document, 0),
-	SCHEMA_BOOL(KeydTransferred, exposed),
-};
-SCHEMA_DEFINE(keyd_transferred_schema, "transferred", KeydTransferred, transferred_fields);
-
 #define STARTING IPC_IN(ROLE_STARTING)
 #define SERVING	 IPC_IN(ROLE_SERVING)
 
@@ -156,7 +127,7 @@ const IpcRule keyd_rules[] = {
 	{ KEYD_LOG, &keyd_log_schema, 0, 0, SERVING, IPC_KEEP, "log" },
 	{ KEYD_VERIFY, &keyd_verify_schema, 0, 0, SERVING, IPC_KEEP, "verify" },
 	{ KEYD_PLACES, &keyd_who_schema, 0, 0, SERVING, IPC_KEEP, "places" },
-	{ KEYD_TRANSFER, &keyd_transfer_schema, 0, 0, SERVING, IPC_KEEP, "transfer" },
+	{ KEYD_TRANSFER, &key_transfer_schema, 0, 0, SERVING, IPC_KEEP, "transfer" },
 	{ 0 },
 };
 
@@ -171,6 +142,6 @@ const IpcRule engine_keyd_rules[] = {
 	{ KEYD_ENTRIES, &keyd_entries_schema, 0, 0, SERVING, IPC_KEEP, "entries" },
 	{ KEYD_VERIFIED, &keyd_verified_schema, 0, 0, SERVING, IPC_KEEP, "verified" },
 	{ KEYD_BACKEND_LIST, &keyd_backends_schema, 0, 0, SERVING, IPC_KEEP, "backend-list" },
-	{ KEYD_TRANSFERRED, &keyd_transferred_schema, 0, 0, SERVING, IPC_KEEP, "transferred" },
+	{ KEYD_TRANSFERRED, &key_transferred_schema, 0, 0, SERVING, IPC_KEEP, "transferred" },
 	{ 0 },
 };

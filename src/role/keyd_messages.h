@@ -15,7 +15,7 @@
 #define SEALIFT_ROLE_KEYD_MESSAGES_H
 
 #include "keys/key_store.h"
-#include "keys/package.h"
+#include "keys/transfer.h"
 #include "role/messages.h"
 
 /* Descriptors as the engine passes them: the root key's file, and the store's directory, which only
@@ -43,7 +43,7 @@ typedef enum KeydMessage {
 	KEYD_LOG,    /* KeydLog: KEYD_ENTRIES */
 	KEYD_VERIFY, /* KeydVerify: KEYD_VERIFIED, again and again until it is done */
 	KEYD_PLACES, /* KeydWho: KEYD_BACKEND_LIST */
-	KEYD_TRANSFER, /* KeydTransfer: KEYD_TRANSFERRED */
+	KEYD_TRANSFER, /* KeyTransfer (keys/transfer.h): KEYD_TRANSFERRED */
 	/* keyd to engine */
 	KEYD_HEAD = 144,   /* KeydHead: the end of the log is this now; keep it */
 	KEYD_KEY,	   /* KeyRecord */
@@ -53,7 +53,7 @@ typedef enum KeydMessage {
 	KEYD_ENTRIES,	   /* KeydEntries */
 	KEYD_VERIFIED,	   /* KeydVerified */
 	KEYD_BACKEND_LIST, /* KeydBackends */
-	KEYD_TRANSFERRED,  /* KeydTransferred */
+	KEYD_TRANSFERRED,  /* KeyTransferred */
 } KeydMessage;
 
 typedef struct KeydHead {
@@ -159,55 +159,6 @@ typedef struct KeydBackends {
 	KeydBackend backends[KEYD_BACKENDS];
 	size_t backends_count;
 } KeydBackends;
-
-/*
- * One step of a key transfer. Each request says the whole context again and keyd remembers nothing
- * but what its store holds, so that it may be killed between any two. A step that was done already
- * for the same migration and keys gives its answer again (a fresh signature over the same), so that
- * an engine that restarts may ask again; only KEYD_IMPORT does not: a package is good once.
- */
-typedef enum KeydTransferKind {
-	KEYD_NAME_KEYS, /* source: which keys a move takes along: all of the VM that are active. keys: out */
-	KEYD_OFFER,	/* destination: a signed offer of the key-agreement certificate. document: out */
-	KEYD_EXPORT,	/* source: offer in, package out; the keys are `exporting` */
-	KEYD_IMPORT,	/* destination: package in, receipt `imported` out; the keys are `imported` */
-	KEYD_IMPORTED,	/* source: receipt `imported` in, to be judged */
-	KEYD_ACTIVATED, /* destination, at RESUME: receipt `activated` out; the keys are `active` */
-	KEYD_RELEASE,	/* source: receipt `activated` in; the keys are destroyed, or active again if
-			 * they are kept: receipt `destroyed` or `kept` out */
-	KEYD_RELEASED,	/* destination: receipt `destroyed` or `kept` in, to be judged and logged */
-	KEYD_DISCARD,	/* destination, undone: receipt `discarded` out; the keys are destroyed */
-	KEYD_TAKE_BACK, /* source, undone: the keys are active again, exposed if a package was made.
-			 * A receipt `discarded` in, or nothing */
-	KEYD_TRANSFER_KIND_COUNT,
-} KeydTransferKind;
-extern const char *const keyd_transfer_words[KEYD_TRANSFER_KIND_COUNT];
-
-typedef struct KeydTransfer {
-	char who[KEY_WHO_SIZE];
-	KeydTransferKind kind;
-	uint8_t migration[16];
-	char vm[LIMIT_UUID];
-	char owner[LIMIT_DOMAIN];
-	uint64_t epoch; /* of the VM, after the move */
-	char source[LIMIT_DOMAIN], destination[LIMIT_DOMAIN]; /* whose key managers */
-	uint8_t permit[PACKAGE_PERMIT_BYTES]; /* zeros for KEYD_NAME_KEYS */
-	bool keep;			      /* the source keeps its keys */
-	OfferedKey keys[LIMIT_OFFERED_KEYS]; /* as the signed offer names them */
-	size_t keys_count;		     /* 0 for KEYD_NAME_KEYS, else at least 1 */
-	uint8_t document[LIMIT_PACKAGE];
-	size_t document_size;
-} KeydTransfer;
-
-typedef struct KeydTransferred {
-	KeydTransferKind kind;
-	OfferedKey keys[LIMIT_OFFERED_KEYS]; /* KEYD_NAME_KEYS only */
-	size_t keys_count;
-	uint8_t document[LIMIT_PACKAGE];
-	size_t document_size; /* 0: there is none to send */
-	bool exposed;	      /* KEYD_TAKE_BACK: the other domain may have seen them */
-} KeydTransferred;
-extern const Schema keyd_transfer_schema, keyd_transferred_schema;
 
 extern const Schema keyd_head_schema, keyd_who_schema, keyd_create_schema, keyd_name_schema,
 	keyd_list_schema, keyd_change_schema, keyd_open_schema, keyd_log_schema, keyd_verify_schema,
