@@ -28,5 +28,7 @@ void seeds_write_device(const char *root);
 void seeds_write_guard(const char *root);
 /* make_seeds_requests.c: requests of SCSI disks, state of virtio devices that has its own form. */
 void seeds_write_requests(const char *root);
+/* make_seeds_nbd.c: conversations of NBD. */
+void seeds_write_nbd(const char *root);
 
 #endif

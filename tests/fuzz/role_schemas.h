@@ -4,7 +4,7 @@
 
 #include "base/schema.h"
 
-enum { ROLE_SCHEMAS_MAX = 64 };
+enum { ROLE_SCHEMAS_MAX = 96 };
 
 /* Each schema that stands in a rule table, once, in a fixed order. */
 size_t role_schemas(const Schema *ret_schemas[ROLE_SCHEMAS_MAX]);

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The numbers of NBD: doc/proto.md of NetworkBlockDevice/nbd, section "Values"; extended headers by
+ * its branch extension-ext-header. Only those that a rule needs.
+ */
+#ifndef SEALIFT_NBD_PROTOCOL_H
+#define SEALIFT_NBD_PROTOCOL_H
+
+#include <stdint.h>
+
+#define NBD_MAGIC		   UINT64_C(0x4e42444d41474943) /* "NBDMAGIC" */
+#define NBD_OPTION_MAGIC	   UINT64_C(0x49484156454f5054) /* "IHAVEOPT" */
+#define NBD_OPTION_REPLY_MAGIC	   UINT64_C(0x0003e889045565a9)
+#define NBD_REQUEST_MAGIC	   UINT32_C(0x25609513)
+#define NBD_EXTENDED_REQUEST_MAGIC UINT32_C(0x21e41c71)
+#define NBD_SIMPLE_REPLY_MAGIC	   UINT32_C(0x67446698)
+#define NBD_STRUCTURED_REPLY_MAGIC UINT32_C(0x668e33ef)
+#define NBD_EXTENDED_REPLY_MAGIC   UINT32_C(0x6e8a278c)
+
+/* Sizes of what has one, with its magic. */
+enum {
+	NBD_GREETING_SIZE = 18,
+	NBD_CLIENT_FLAGS_SIZE = 4,
+	NBD_OPTION_SIZE = 16,
+	NBD_OPTION_REPLY_SIZE = 20,
+	NBD_REQUEST_SIZE = 28,
+	NBD_EXTENDED_REQUEST_SIZE = 32,
+	NBD_SIMPLE_REPLY_SIZE = 16,
+	NBD_STRUCTURED_REPLY_SIZE = 20,
+	NBD_EXTENDED_REPLY_SIZE = 32,
+};
+
+/* Handshake flags of the server and, by the same bits, of the client. */
+enum {
+	NBD_FIXED_NEWSTYLE = 1 << 0,
+	NBD_NO_ZEROES = 1 << 1,
+};
+
+typedef enum NbdOption {
+	NBD_OPTION_NONE = 0,
+	NBD_OPTION_EXPORT_NAME = 1,
+	NBD_OPTION_ABORT = 2,
+	NBD_OPTION_LIST = 3,
+	NBD_OPTION_STARTTLS = 5,
+	NBD_OPTION_INFO = 6,
+	NBD_OPTION_GO = 7,
+	NBD_OPTION_STRUCTURED_REPLY = 8,
+	NBD_OPTION_LIST_META_CONTEXT = 9,
+	NBD_OPTION_SET_META_CONTEXT = 10,
+	NBD_OPTION_EXTENDED_HEADERS = 11,
+	NBD_OPTION_COUNT,
+} NbdOption;
+
+enum {
+	NBD_REPLY_ACK = 1,
+	NBD_REPLY_INFO = 3,
+	NBD_REPLY_META_CONTEXT = 4,
+	NBD_REPLY_ERROR_LAST = 10, /* ERR_EXT_HEADER_REQD, without the bit of errors */
+};
+#define NBD_REPLY_ERROR_BIT (UINT32_C(1) << 31)
+
+enum {
+	NBD_INFO_EXPORT = 0,
+	NBD_INFO_BLOCK_SIZE = 3,
+	NBD_INFO_EXPORT_SIZE = 12, /* with its type */
+	NBD_INFO_BLOCK_SIZE_SIZE = 14,
+};
+
+/* Transmission flags of an export. */
+enum {
+	NBD_FLAG_HAS_FLAGS = 1 << 0,
+	NBD_FLAG_READ_ONLY = 1 << 1,
+	NBD_FLAG_SEND_FLUSH = 1 << 2,
+	NBD_FLAG_SEND_FUA = 1 << 3,
+	NBD_FLAG_ROTATIONAL = 1 << 4,
+	NBD_FLAG_SEND_TRIM = 1 << 5,
+	NBD_FLAG_SEND_WRITE_ZEROES = 1 << 6,
+	NBD_FLAG_SEND_DF = 1 << 7,
+	NBD_FLAG_CAN_MULTI_CONN = 1 << 8,
+	NBD_FLAG_SEND_RESIZE = 1 << 9,
+	NBD_FLAG_SEND_CACHE = 1 << 10,
+	NBD_FLAG_SEND_FAST_ZERO = 1 << 11,
+	NBD_FLAG_BLOCK_STATUS_PAYLOAD = 1 << 12,
+};
+
+typedef enum NbdCommand {
+	NBD_COMMAND_READ = 0,
+	NBD_COMMAND_WRITE = 1,
+	NBD_COMMAND_DISC = 2,
+	NBD_COMMAND_FLUSH = 3,
+	NBD_COMMAND_TRIM = 4,
+	NBD_COMMAND_CACHE = 5,
+	NBD_COMMAND_WRITE_ZEROES = 6,
+	NBD_COMMAND_BLOCK_STATUS = 7,
+	NBD_COMMAND_RESIZE = 8,
+	NBD_COMMAND_COUNT,
+} NbdCommand;
+
+/* Flags of a command. */
+enum {
+	NBD_COMMAND_FUA = 1 << 0,
+	NBD_COMMAND_NO_HOLE = 1 << 1,
+	NBD_COMMAND_DF = 1 << 2,
+	NBD_COMMAND_REQ_ONE = 1 << 3,
+	NBD_COMMAND_FAST_ZERO = 1 << 4,
+	NBD_COMMAND_PAYLOAD_LEN = 1 << 5,
+};
+
+enum { NBD_CHUNK_DONE = 1 << 0 };
+
+typedef enum NbdChunkType {
+	NBD_CHUNK_NONE = 0,
+	NBD_CHUNK_OFFSET_DATA = 1,
+	NBD_CHUNK_OFFSET_HOLE = 2,
+	NBD_CHUNK_BLOCK_STATUS = 5,
+	NBD_CHUNK_BLOCK_STATUS_EXT = 6,
+	NBD_CHUNK_ERROR = 32769,
+	NBD_CHUNK_ERROR_OFFSET = 32770,
+} NbdChunkType;
+
+/* What base:allocation says of an extent: hole, reads as zeroes. */
+enum { NBD_STATUS_ALL = 3 };
+
+#define NBD_CONTEXT "base:allocation"
+
+#endif
