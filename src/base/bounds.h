@@ -33,6 +33,7 @@ enum {
 	LIMIT_CONNECTIONS_PENDING_ADDRESS = 8, /* of one address */
 	LIMIT_CONNECTIONS = 256,
 	LIMIT_CONNECTIONS_PEER = 8,	/* authenticated, of one identity */
+	LIMIT_CONNECTIONS_DIALLED = 256, /* not yet connected; of a migration all channels at once */
 	LIMIT_MESSAGES_S = 200,		/* from one connection in a second */
 	LIMIT_SEND_QUEUE = 4 * (LIMIT_FRAME + 4), /* bytes that wait for a peer that does not read */
 	LIMIT_HANDSHAKE_MS = 5000,
@@ -40,8 +41,9 @@ enum {
 
 	/* data plane */
 	LIMIT_RECORD_PLAINTEXT = 512 * 1024, /* inner bytes with type and padding */
-	LIMIT_CHANNELS = 17,	/* main and up to 16 multifd */
-	LIMIT_CHANNELS_PENDING = 32,
+	LIMIT_STREAM_CHANNELS = 17, /* main and up to 16 multifd: numbers 0 to 16 */
+	LIMIT_CHANNELS = 25,	    /* with one for each copied disk: from 17 on */
+	LIMIT_CHANNELS_PENDING = 48,
 	LIMIT_TWIN = 16 << 20,	   /* the stream of a QEMU that never ran (vmm/twin.h) */
 	LIMIT_TWIN_DUMP = 8 << 20, /* what such a QEMU says of its devices' tables */
 
@@ -56,6 +58,8 @@ enum {
 	LIMIT_KEY_CALLERS = 64,	   /* that are counted by themselves; the others share one count */
 	LIMIT_KEY_CHANGES = 48,	   /* changes and openings of one caller at once: two VMs' worth */
 	LIMIT_KEY_CHANGES_S = 16,  /* and in a second after that */
+	LIMIT_KEY_TRANSFERS = 32,  /* steps of moves of keys, as of changes */
+	LIMIT_KEY_TRANSFERS_S = 4,
 	LIMIT_KEY_READS_S = 1000,  /* reads of one caller in a second, and at once */
 	LIMIT_KEY_CALLER_FACTOR = 4, /* so much more all callers together */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "role/messages.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 static const char *const side_words[] = { "source", "destination" };
@@ -27,19 +28,12 @@ static const Field failure_fields[] = {
 };
 SCHEMA_DEFINE(role_failure_schema, "failure", RoleFailure, failure_fields);
 
-static const Schema *const peer_variants[PEER_KIND_COUNT] = {
-	[PEER_HELLO] = &peer_hello_schema,   [PEER_STATEMENT] = &peer_statement_schema,
-	[PEER_KEY] = &peer_key_schema,	     [PEER_KEYED] = &peer_keyed_schema,
-	[PEER_REFUSE] = &peer_refuse_schema, [PEER_CANCEL] = &peer_cancel_schema,
-	[PEER_QUERY] = &peer_query_schema,   [PEER_STATE] = &peer_state_schema,
-	[PEER_PING] = &peer_ping_schema,     [PEER_PONG] = &peer_pong_schema,
-};
 /* The word tables live in another file: their sizes are the enum's. */
 #define WORDS(o, m, table, n) \
 	{ .name = #m, .kind = FIELD_ENUM, .offset = offsetof(o, m), .words = (table), .n_words = (n) }
 static const Field peer_fields[] = {
 	WORDS(RolePeer, kind, peer_words, PEER_KIND_COUNT),
-	SCHEMA_VARIANT(RolePeer, message, kind, peer_variants),
+	SCHEMA_VARIANT(RolePeer, message, kind, peer_schemas),
 };
 SCHEMA_DEFINE(role_peer_schema, "peer", RolePeer, peer_fields);
 
@@ -120,13 +114,20 @@ static const Field notary_crl_fields[] = {
 };
 SCHEMA_DEFINE(notary_crl_schema, "crl-state", NotaryCrl, notary_crl_fields);
 
+static const Field mover_disk_fields[] = {
+	SCHEMA_TEXT(MoverDisk, export_name, TEXT_NAME, 1),
+	SCHEMA_U64(MoverDisk, size_bytes, 1, INT64_MAX),
+};
+static SCHEMA_DEFINE(mover_disk_schema, "disk", MoverDisk, mover_disk_fields);
+
 static const Field setup_fields[] = {
 	SCHEMA_ENUM(MoverSetup, side, side_words),
 	SCHEMA_ENUM(MoverSetup, guard, mover_guard_words),
 	SCHEMA_TEXT(MoverSetup, machine, TEXT_NAME, 0),
 	SCHEMA_TEXT(MoverSetup, uuid, TEXT_PRINTABLE, 0),
 	SCHEMA_BOOL(MoverSetup, sealed),
-	SCHEMA_U64(MoverSetup, channels, 1, LIMIT_CHANNELS),
+	SCHEMA_U64(MoverSetup, channels, 1, LIMIT_STREAM_CHANNELS),
+	SCHEMA_LIST(MoverSetup, disks, &mover_disk_schema, 0),
 	SCHEMA_U64(MoverSetup, bandwidth_bytes_s, 0, INT64_MAX),
 	SCHEMA_TEXT(MoverSetup, aead, TEXT_NAME, 1),
 	SCHEMA_HEX(MoverSetup, secret),
@@ -150,8 +151,11 @@ static const Field stats_fields[] = {
 	STAT(stream_out_bytes), STAT(stream_in_bytes), STAT(wire_out_bytes), STAT(wire_in_bytes),
 	STAT(records_out),	STAT(records_in),      STAT(cpu_us),	     STAT(first_byte_us),
 	STAT(last_byte_us),	STAT(peak_memory_bytes), STAT(guard_device_bytes),
-	STAT(guard_us),		STAT(guard_warnings),
+	STAT(guard_us),		STAT(guard_warnings),  STAT(disk_bytes[0]),  STAT(disk_bytes[1]),
+	STAT(disk_bytes[2]),	STAT(disk_bytes[3]),   STAT(disk_bytes[4]),  STAT(disk_bytes[5]),
+	STAT(disk_bytes[6]),	STAT(disk_bytes[7]),
 };
+static_assert(LIMIT_DISKS == 8, "each disk has its row");
 SCHEMA_DEFINE(mover_stats_schema, "stats", MoverStats, stats_fields);
 
 #define STARTING IPC_IN(ROLE_STARTING)

@@ -55,11 +55,13 @@ typedef enum RoleMessage {
 	NOTARY_CRL,	 /* NotaryCrl */
 	NOTARY_IDENTITY, /* GateIdentity: signer's own name and expiry, sent once before ROLE_READY */
 
-	/* engine to mover; subject = channel index (0 is main, n is multifd-(n-1)) */
+	/* engine to mover; subject = number of the channel (0 is main, n is multifd-(n-1), from
+	 * LIMIT_STREAM_CHANNELS on disk-0, disk-1 and so on) */
 	MOVER_SETUP = 96, /* MoverSetup, once; with a guard at the destination two descriptors: the
 			   * twin's stream and the dump (vmm.h), memory that nobody can change */
 	MOVER_NETWORK,	  /* RolePreamble, one descriptor: TCP side of a channel */
-	MOVER_LOCAL,	  /* no payload, one descriptor: QEMU's side of a channel */
+	MOVER_LOCAL,	  /* no payload, one descriptor: QEMU's side of a channel; of a disk's, the
+			   * NBD connection: at the source its client, at the destination its server */
 	MOVER_BANDWIDTH,  /* MoverBandwidth */
 	MOVER_QUERY,	  /* no payload: asks for MOVER_STATS */
 	MOVER_ABORT,	  /* no payload: shut everything down now, end records not sent */
@@ -175,13 +177,21 @@ typedef enum MoverGuard {
 } MoverGuard;
 extern const char *const mover_guard_words[MOVER_GUARD_COUNT];
 
+/* A disk that is copied. Its channel carries one NBD connection. */
+typedef struct MoverDisk {
+	char export_name[LIMIT_NAME]; /* the one that may be asked for */
+	uint64_t size_bytes;	      /* of the export: what the server must say */
+} MoverDisk;
+
 typedef struct MoverSetup {
 	MoverSide side;
 	MoverGuard guard;
 	char machine[LIMIT_NAME];	       /* exact machine type, for the guard; or "" */
 	char uuid[LIMIT_UUID];		       /* the VM's, for the guard; or "" */
 	bool sealed;			       /* false: GMAC, readable */
-	uint64_t channels;		       /* 1..LIMIT_CHANNELS */
+	uint64_t channels;		       /* 1..LIMIT_STREAM_CHANNELS */
+	MoverDisk disks[LIMIT_DISKS];	       /* one for each disk channel, in their order */
+	size_t disks_count;
 	uint64_t bandwidth_bytes_s;	       /* 0: unlimited; source only */
 	char aead[LIMIT_NAME];		       /* provider's name */
 	uint8_t secret[ROLE_SECRET_BYTES];     /* PRK of the key schedule (wire/keys.h) */
@@ -198,16 +208,17 @@ typedef struct MoverEnded {
 } MoverEnded;
 
 typedef struct MoverStats {
-	uint64_t stream_out_bytes, stream_in_bytes; /* hypervisor's bytes */
+	uint64_t stream_out_bytes, stream_in_bytes; /* hypervisor's bytes, but for disks' channels */
 	uint64_t wire_out_bytes, wire_in_bytes;	    /* TCP payload, preambles included */
 	uint64_t records_out, records_in;
 	uint64_t cpu_us;	  /* of the whole process */
-	uint64_t first_byte_us;	  /* CLOCK_MONOTONIC of the first stream byte, 0 before it */
+	uint64_t first_byte_us;	  /* CLOCK_MONOTONIC of the first stream byte (no disk's), 0 before it */
 	uint64_t last_byte_us;
 	uint64_t peak_memory_bytes;
 	uint64_t guard_device_bytes; /* device state that the guard held and released */
 	uint64_t guard_us;	     /* how long it took to judge it */
 	uint64_t guard_warnings;     /* rules broken that it only warned of */
+	uint64_t disk_bytes[LIMIT_DISKS]; /* of each disk's channel, towards the destination */
 } MoverStats;
 
 extern const Schema role_anchor_schema, role_crl_schema, role_forget_schema, role_failure_schema,

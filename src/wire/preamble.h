@@ -28,7 +28,8 @@ extern const uint8_t preamble_reply_magic[PREAMBLE_MAGIC_SIZE];
 
 typedef struct Preamble {
 	uint8_t routing[MIGRATION_ID_BYTES]; /* finds the migration at the destination */
-	uint32_t channel;    /* 0 is main, n is multifd-(n-1); below LIMIT_CHANNELS */
+	uint32_t channel;    /* 0 is main, n is multifd-(n-1), and from LIMIT_STREAM_CHANNELS on
+				disk-0, disk-1 and so on; below LIMIT_CHANNELS */
 	uint32_t generation; /* how often this channel was opened before */
 	uint8_t source_nonce[CHANNEL_NONCE_SIZE];
 } Preamble;

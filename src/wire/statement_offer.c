@@ -6,7 +6,7 @@ static const Field fields[] = {
 	STATEMENT_COMMON_FIELDS,
 	SCHEMA_HEX(Statement, share),
 	SCHEMA_ENUM(Statement, mode, seal_mode_words),
-	SCHEMA_U64(Statement, channels, 1, LIMIT_CHANNELS),
+	SCHEMA_U64(Statement, channels, 1, LIMIT_STREAM_CHANNELS),
 	SCHEMA_U64(Statement, version_min, 0, 1000),
 	SCHEMA_U64(Statement, version_max, 0, 1000),
 	SCHEMA_OBJECT(Statement, manifest, &manifest_schema),

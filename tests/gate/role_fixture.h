@@ -10,7 +10,7 @@
 #include "crypto/anchor.h"
 #include "role/messages.h"
 
-enum { ROLE_WAIT_MS = 20000, ROLE_FDS_MAX = 3 };
+enum { ROLE_WAIT_MS = 20000, ROLE_FDS_MAX = 8 };
 
 typedef struct Role {
 	pid_t pid;

@@ -247,6 +247,35 @@ static void test_one_address_cannot_take_all(void **state)
 	world_free(world);
 }
 
+/* Whoever proved itself opens all channels of a migration at once, and their preambles take their
+ * time on the way. */
+static void test_a_peer_may_open_all_channels_at_once(void **state)
+{
+	World *world = world_new("3000");
+	int held[LIMIT_CONNECTIONS_PENDING_ADDRESS + LIMIT_CHANNELS], refused;
+	uint8_t bytes[PREAMBLE_SIZE];
+	IpcMessage message;
+	RawPeer peer;
+
+	(void)state;
+	world_open_greeted(world, &peer, INBOUND);
+	for (size_t i = 0; i < ARRAY_SIZE(held); i++)
+		held[i] = raw_connect(NULL, world->port);
+	refused = raw_connect(NULL, world->port);
+	assert_true(raw_is_closed(refused));
+	make_preamble(bytes);
+	for (size_t i = 0; i < ARRAY_SIZE(held); i++) {
+		assert_int_equal(send(held[i], bytes, sizeof(bytes), 0), sizeof(bytes));
+		role_expect(&world->gate, GATE_CHANNEL, &message);
+		ipc_message_clear(&message, world->gate.link);
+		close(held[i]);
+	}
+	close(refused);
+	raw_close(&peer);
+	role_expect_failure(&world->gate, GATE_CLOSED, INBOUND, ERROR_UNAVAILABLE, "closed");
+	world_free(world);
+}
+
 static void test_all_places_taken(void **state)
 {
 	World *world = world_new("1500");
@@ -307,6 +336,7 @@ int main(void)
 		cmocka_unit_test(test_idle_after_hello_is_fine),
 		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_one_address_cannot_take_all),
+		cmocka_unit_test(test_a_peer_may_open_all_channels_at_once),
 		cmocka_unit_test(test_all_places_taken),
 		cmocka_unit_test(test_one_identity_cannot_take_all),
 	};

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Two real gates with each other, and what the engine asks of them. */
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -209,6 +212,48 @@ static void test_dial_channel(void **state)
 	world_free(world);
 }
 
+/* A port that answers no more: its backlog is full. What is held has to be closed. */
+static uint16_t make_deaf_port(int held[8])
+{
+	uint16_t port;
+	struct sockaddr_in to = { .sin_family = AF_INET };
+	bool full = false;
+
+	held[0] = world_listen(&port);
+	assert_int_equal(listen(held[0], 0), 0);
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	to.sin_port = htons(port);
+	for (int i = 1; i < 8; i++) {
+		struct pollfd row = { .events = POLLOUT };
+
+		held[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		assert_true(held[i] >= 0);
+		(void)connect(held[i], (const struct sockaddr *)(void *)&to, sizeof(to));
+		row.fd = held[i];
+		full = poll(&row, 1, 50) == 0;
+	}
+	assert_true(full);
+	return port;
+}
+
+/* Many migrations may dial all their channels at once; not any number. */
+static void test_dials_are_bounded(void **state)
+{
+	World *world = world_new("3000");
+	GateAddress to = { .address = "127.0.0.1" };
+	int held[8];
+
+	(void)state;
+	to.port = make_deaf_port(held);
+	for (uint64_t i = 1; i <= LIMIT_CONNECTIONS_DIALLED + 1; i++)
+		role_send(&world->gate, GATE_DIAL_CHANNEL, i, &gate_address_schema, &to);
+	role_expect_failure(&world->gate, ROLE_FAILED, LIMIT_CONNECTIONS_DIALLED + 1, ERROR_LIMIT,
+			    "256 connections are being dialled already");
+	for (size_t i = 0; i < ARRAY_SIZE(held); i++)
+		close(held[i]);
+	world_free(world);
+}
+
 static void test_peer_that_does_not_read(void **state)
 {
 	World *world = world_new("3000");
@@ -273,6 +318,7 @@ int main(void)
 		cmocka_unit_test(test_only_the_expected_identity),
 		cmocka_unit_test(test_dial_where_nobody_is),
 		cmocka_unit_test(test_dial_channel),
+		cmocka_unit_test(test_dials_are_bounded),
 		cmocka_unit_test(test_peer_that_does_not_read),
 		cmocka_unit_test(test_engine_that_breaks_a_rule),
 		cmocka_unit_test(test_bad_anchor_and_crl_are_answered),

@@ -98,6 +98,7 @@ int main(int argc, char **argv)
 					     test_end,	   NULL,      test_close };
 	const MoverConfig config = {
 		.filter = &filter,
+		.disk_filter = &filter_nbd,
 		.filter_always = true,
 		.limits = { .records = 8, .blocks = 1 << 17 },
 		.padding = 512,

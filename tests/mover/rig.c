@@ -24,6 +24,8 @@
 		}                                                                                  \
 	} while (0)
 
+enum { DISK_BYTES = 1 << 20 };
+
 static void require_ok(bool ok, const Error *err, const char *what)
 {
 	if (ok)
@@ -40,22 +42,35 @@ const char *rig_program(void)
 	return path;
 }
 
-static void become_mover(const RigOptions *options, int link_fd)
+unsigned int rig_channels(const Rig *rig)
 {
-	char channels[16];
-	const char *argv[6] = { options->path, "--channels", channels };
+	return rig->options.channels + rig->options.disks;
+}
+
+unsigned int rig_channel(const Rig *rig, unsigned int i)
+{
+	return i < rig->options.channels ? i : LIMIT_STREAM_CHANNELS + i - rig->options.channels;
+}
+
+static void become_mover(const RigOptions *options, MoverSide side, int link_fd)
+{
+	bool other = side == MOVER_DESTINATION && options->other_path;
+	const char *path = other ? options->other_path : options->path;
+	char channels[16], disks[16];
+	const char *argv[8] = { path, "--channels", channels, "--disks", disks };
 
 	snprintf(channels, sizeof(channels), "%u", options->channels);
+	snprintf(disks, sizeof(disks), "%u", options->disks);
 	if (options->user) {
-		argv[3] = "--user";
-		argv[4] = options->user;
+		argv[5] = "--user";
+		argv[6] = options->user;
 	}
 	if (dup2(link_fd, ROLE_LINK_FD) < 0)
 		_exit(127);
 	/* dup2 to itself keeps close-on-exec */
 	fcntl(ROLE_LINK_FD, F_SETFD, 0);
 	close_range(ROLE_LINK_FD + 1, ~0U, 0);
-	execv(options->path, (char *const *)(uintptr_t)argv);
+	execv(path, (char *const *)(uintptr_t)argv);
 	_exit(127);
 }
 
@@ -69,7 +84,7 @@ static void start_mover(Rig *rig, MoverSide side)
 	mover->pid = fork();
 	REQUIRE(mover->pid >= 0);
 	if (!mover->pid)
-		become_mover(&rig->options, pair[1]);
+		become_mover(&rig->options, side, pair[1]);
 	close(pair[1]);
 	mover->link = ipc_link_new(pair[0], engine_mover_rules, &err);
 	require_ok(mover->link != NULL, &err, "link");
@@ -223,9 +238,17 @@ static void send_setup(Rig *rig, MoverSide side)
 		.side = side,
 		.sealed = options->sealed,
 		.channels = options->channels,
+		.disks_count = options->disks,
+		.guard = side == MOVER_SOURCE ? options->source_guard : MOVER_GUARD_OFF,
 		.bandwidth_bytes_s = side == MOVER_SOURCE ? options->bandwidth_bytes_s : 0,
 	};
 
+	for (unsigned int i = 0; i < options->disks; i++) {
+		snprintf(setup.disks[i].export_name, sizeof(setup.disks[i].export_name), "disk-%u",
+			 i);
+		setup.disks[i].size_bytes =
+			options->disk_size_bytes ? options->disk_size_bytes : DISK_BYTES;
+	}
 	snprintf(setup.aead, sizeof(setup.aead), "%s", options->aead);
 	memcpy(setup.secret, rig->secret, sizeof(setup.secret));
 	setup.secret[47] ^= options->wrong_key && side == MOVER_SOURCE;
@@ -301,13 +324,18 @@ void rig_tcp_pair(int fds[2])
 	close(listener);
 }
 
+void rig_give_local(Rig *rig, MoverSide side, unsigned int channel, int fd)
+{
+	send_fd(rig, side, MOVER_LOCAL, channel, NULL, NULL, fd);
+}
+
 void rig_connect_local(Rig *rig, MoverSide side, unsigned int channel)
 {
 	int pair[2];
 
 	REQUIRE(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
 	rig->qemu[side][channel] = pair[0];
-	send_fd(rig, side, MOVER_LOCAL, channel, NULL, NULL, pair[1]);
+	rig_give_local(rig, side, channel, pair[1]);
 }
 
 void rig_give_source(Rig *rig, unsigned int channel, int fd)
@@ -336,11 +364,15 @@ void rig_give_destination(Rig *rig, unsigned int channel, int fd)
 
 void rig_connect_all(Rig *rig)
 {
-	for (unsigned int i = 0; i < rig->options.channels; i++) {
-		rig_connect_network(rig, i);
-		rig_connect_local(rig, MOVER_SOURCE, i);
-		rig_connect_local(rig, MOVER_DESTINATION, i);
+	for (unsigned int i = 0; i < rig_channels(rig); i++) {
+		unsigned int channel = rig_channel(rig, i);
+
+		rig_connect_network(rig, channel);
+		if (i >= rig->options.channels && rig->options.disks_late)
+			continue;
+		rig_connect_local(rig, MOVER_SOURCE, channel);
+		rig_connect_local(rig, MOVER_DESTINATION, channel);
 	}
-	rig_wait_proven(rig, MOVER_SOURCE, rig->options.channels);
-	rig_wait_proven(rig, MOVER_DESTINATION, rig->options.channels);
+	rig_wait_proven(rig, MOVER_SOURCE, rig_channels(rig));
+	rig_wait_proven(rig, MOVER_DESTINATION, rig_channels(rig));
 }

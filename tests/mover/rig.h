@@ -55,10 +55,15 @@ typedef struct RigRelay {
 } RigRelay;
 
 typedef struct RigOptions {
-	const char *path; /* of the program, for both sides */
+	const char *path;	/* of the program, for both sides */
+	const char *other_path; /* if not NULL: that of the destination */
 	const char *aead;
 	bool sealed;
 	unsigned int channels;
+	unsigned int disks;	  /* channels of disks beside them: "disk-0" and so on */
+	uint64_t disk_size_bytes; /* of each; 0: 1 MiB */
+	bool disks_late;	  /* rig_connect_all leaves their local sockets to the test */
+	MoverGuard source_guard;
 	uint64_t bandwidth_bytes_s;
 	const char *user; /* --user, or NULL */
 	bool wrong_key;	  /* the sides' PRKs differ */
@@ -74,6 +79,10 @@ typedef struct Rig {
 	uint8_t routing[MIGRATION_ID_BYTES];
 } Rig;
 
+/* How many channels there are, and the number of the i-th of them, in the protocol. */
+unsigned int rig_channels(const Rig *rig);
+unsigned int rig_channel(const Rig *rig, unsigned int i);
+
 /* The program under test, from the environment. */
 const char *rig_program(void);
 
@@ -84,7 +93,9 @@ void rig_stop(Rig *rig);
 
 /* A connected loopback TCP pair. */
 void rig_tcp_pair(int fds[2]);
-/* Gives QEMU's side of a channel to a mover. */
+/* Gives a connected socket to a mover as its local side of a channel. */
+void rig_give_local(Rig *rig, MoverSide side, unsigned int channel, int fd);
+/* The same, with one end of a pair; the other is rig->qemu. */
 void rig_connect_local(Rig *rig, MoverSide side, unsigned int channel);
 /* Gives a connected socket to the source as a channel's connection. */
 void rig_give_source(Rig *rig, unsigned int channel, int fd);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/support.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "programs/mover/filter.h"
@@ -245,6 +246,142 @@ static void test_one_that_does_not_open_is_none(void **state)
 	filter_close(&filter);
 }
 
+/* --- the guard of disks --- */
+
+static const MoverDisk disk = { .export_name = "disk-0", .size_bytes = 1 << 20 };
+static const char good_greeting[] = "NBDMAGICIHAVEOPT\0\3", bad_greeting[] = "NBDMAGICIHAVEOPT\0\1";
+enum { GREETING = sizeof(good_greeting) - 1, DISK = LIMIT_STREAM_CHANNELS };
+
+typedef struct Told {
+	unsigned int times;
+	char text[ERROR_TEXT_SIZE];
+} Told;
+
+static void tell(void *context, const char *text)
+{
+	Told *told = context;
+
+	told->times++;
+	snprintf(told->text, sizeof(told->text), "%s", text);
+}
+
+static void open_disks(Filter *filter, MoverSide side, MoverGuard guard, Told *told)
+{
+	const FilterSetup disks = { .side = side,
+				    .channels = 1,
+				    .guard = guard,
+				    .disks = &disk,
+				    .disks_count = 1,
+				    .on_warning = tell,
+				    .context = told };
+	Error err;
+
+	assert_works(filter_open(filter, &filter_nbd, &disks, &err), &err);
+}
+
+static bool show_disk(const Filter *filter, const char *bytes, size_t size, Got *got,
+		      size_t *ret_taken, Error *err)
+{
+	const GuardSink sink = { .write = get, .context = got };
+
+	*got = (Got){ .used = 0 };
+	return filter_take(filter, DISK, (const uint8_t *)bytes, size, &sink, ret_taken, err);
+}
+
+static bool watch_disk(const Filter *filter, const char *bytes, size_t size, Error *err)
+{
+	return filter_watch(filter, DISK, (const uint8_t *)bytes, size, err);
+}
+
+/* At the destination the peer is the client; it has its turn when the own server has spoken. */
+static void test_the_guard_of_disks_refuses_the_peer(void **state)
+{
+	Filter filter;
+	Told told = { 0 };
+	size_t taken = 0;
+	Error err;
+	Got got;
+
+	(void)state;
+	open_disks(&filter, MOVER_DESTINATION, MOVER_GUARD_ENFORCE, &told);
+	assert_works(watch_disk(&filter, good_greeting, GREETING, &err), &err);
+	/* A half of the flags waits for the other. */
+	assert_works(show_disk(&filter, "\0\0", 2, &got, &taken, &err), &err);
+	assert_int_equal(taken, 0);
+	assert_works(show_disk(&filter, "\0\0\0\3", 4, &got, &taken, &err), &err);
+	assert_int_equal(taken, 4);
+	assert_int_equal(got.used, 4);
+	assert_fails(show_disk(&filter, "GET / HTTP/1.1\r\n", 16, &got, &taken, &err), ERROR_PEER,
+		     "guard refuses: nbd-magic: client", &err);
+	assert_int_equal(got.used, 0);
+	/* The other direction was told by that. */
+	err = ERROR_INIT;
+	assert_false(watch_disk(&filter, "x", 1, &err));
+	assert_int_equal(err.category, ERROR_CANCELLED);
+	assert_int_equal(told.times, 0);
+	filter_close(&filter);
+}
+
+/* What the own end does wrong is no refusal of the peer. */
+static void test_the_guard_of_disks_knows_the_own_end(void **state)
+{
+	Filter filter;
+	Told told = { 0 };
+	Error err;
+
+	(void)state;
+	open_disks(&filter, MOVER_DESTINATION, MOVER_GUARD_ENFORCE, &told);
+	assert_fails(watch_disk(&filter, bad_greeting, GREETING, &err), ERROR_HYPERVISOR,
+		     "nbd-greeting: server", &err);
+	assert_null(strstr(err.text, "refuses"));
+	filter_close(&filter);
+	open_disks(&filter, MOVER_SOURCE, MOVER_GUARD_ENFORCE, &told);
+	assert_fails(filter_watch_end(&filter, DISK, &err), ERROR_HYPERVISOR, "nbd-closed: client",
+		     &err);
+	filter_close(&filter);
+}
+
+static void test_the_guard_of_disks_may_only_warn(void **state)
+{
+	Filter filter;
+	Told told = { 0 };
+	GuardCounters counters;
+	size_t taken = 0;
+	Error err;
+	Got got;
+
+	(void)state;
+	open_disks(&filter, MOVER_DESTINATION, MOVER_GUARD_WARN, &told);
+	assert_works(watch_disk(&filter, good_greeting, GREETING, &err), &err);
+	assert_works(show_disk(&filter, "\0\0\0\1", 4, &got, &taken, &err), &err);
+	assert_int_equal(taken, 4);
+	assert_int_equal(got.used, 4);
+	assert_int_equal(told.times, 1);
+	assert_non_null(strstr(told.text, "nbd-greeting: client"));
+	assert_works(show_disk(&filter, "more", 4, &got, &taken, &err), &err);
+	assert_int_equal(got.used, 4);
+	assert_works(watch_disk(&filter, "anything", 8, &err), &err);
+	assert_works(filter_end(&filter, DISK, 0, &err), &err);
+	assert_works(filter_watch_end(&filter, DISK, &err), &err);
+	assert_int_equal(told.times, 1);
+	filter_counters(&filter, &counters);
+	assert_int_equal(counters.warnings, 1);
+	filter_close(&filter);
+}
+
+static void test_a_disk_that_cannot_be_is_named(void **state)
+{
+	const MoverDisk disks[] = { disk, { .export_name = "disk-1" } };
+	const FilterSetup bad = { .side = MOVER_SOURCE, .disks = disks, .disks_count = 2 };
+	Filter filter;
+	Error err;
+
+	(void)state;
+	assert_fails(filter_open(&filter, &filter_nbd, &bad, &err), ERROR_INTERNAL, "guard: disk 1",
+		     &err);
+	filter_close(&filter);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -256,6 +393,10 @@ int main(void)
 		cmocka_unit_test(test_a_filter_may_not_take_more_than_there_is_nor_leave_too_much),
 		cmocka_unit_test(test_no_filter_lets_pass),
 		cmocka_unit_test(test_one_that_does_not_open_is_none),
+		cmocka_unit_test(test_the_guard_of_disks_refuses_the_peer),
+		cmocka_unit_test(test_the_guard_of_disks_knows_the_own_end),
+		cmocka_unit_test(test_the_guard_of_disks_may_only_warn),
+		cmocka_unit_test(test_a_disk_that_cannot_be_is_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,11 +23,15 @@ static RigOptions plain_options(void)
 static void start_streams(Rig *rig, RigStream *writers, RigStream *readers, uint64_t bytes,
 			  MoverSide from)
 {
-	for (unsigned int i = 0; i < rig->options.channels; i++) {
+	for (unsigned int i = 0; i < rig_channels(rig); i++) {
 		uint64_t seed = 77 + 1000 * (uint64_t)from + i;
+		unsigned int channel = rig_channel(rig, i);
 
-		writers[i] = (RigStream){ .fd = rig->qemu[from][i], .seed = seed, .bytes = bytes };
-		readers[i] = (RigStream){ .fd = rig->qemu[!from][i], .seed = seed, .bytes = bytes };
+		writers[i] =
+			(RigStream){ .fd = rig->qemu[from][channel], .seed = seed, .bytes = bytes };
+		readers[i] = (RigStream){ .fd = rig->qemu[!from][channel],
+					  .seed = seed,
+					  .bytes = bytes };
 		rig_read_start(&readers[i]);
 		rig_write_start(&writers[i]);
 	}
@@ -35,7 +39,7 @@ static void start_streams(Rig *rig, RigStream *writers, RigStream *readers, uint
 
 static void check_streams(const Rig *rig, RigStream *writers, RigStream *readers)
 {
-	for (unsigned int i = 0; i < rig->options.channels; i++) {
+	for (unsigned int i = 0; i < rig_channels(rig); i++) {
 		rig_stream_join(&writers[i]);
 		rig_stream_join(&readers[i]);
 		assert_true(writers[i].clean);
@@ -45,25 +49,32 @@ static void check_streams(const Rig *rig, RigStream *writers, RigStream *readers
 	}
 }
 
+/* The bytes of one channel. */
 static void check_accounts(const Rig *rig, uint64_t forth, uint64_t back)
 {
 	const MoverStats *s = &rig->movers[MOVER_SOURCE].stats;
 	const MoverStats *d = &rig->movers[MOVER_DESTINATION].stats;
+	const uint64_t streams = rig->options.channels, all = rig_channels(rig);
 
-	assert_int_equal(s->stream_out_bytes, forth);
-	assert_int_equal(d->stream_in_bytes, forth);
-	assert_int_equal(s->stream_in_bytes, back);
-	assert_int_equal(d->stream_out_bytes, back);
+	assert_int_equal(s->stream_out_bytes, streams * forth);
+	assert_int_equal(d->stream_in_bytes, streams * forth);
+	assert_int_equal(s->stream_in_bytes, streams * back);
+	assert_int_equal(d->stream_out_bytes, streams * back);
+	for (unsigned int i = 0; i < LIMIT_DISKS; i++) {
+		assert_int_equal(s->disk_bytes[i], i < rig->options.disks ? forth : 0);
+		assert_int_equal(d->disk_bytes[i], i < rig->options.disks ? forth : 0);
+	}
 	assert_int_equal(s->wire_out_bytes, d->wire_in_bytes);
 	assert_int_equal(s->wire_in_bytes, d->wire_out_bytes);
 	assert_int_equal(s->records_out, d->records_in);
-	assert_true(s->wire_out_bytes > forth && s->wire_out_bytes < forth + forth / 50 + 4096);
+	assert_true(s->wire_out_bytes > all * forth &&
+		    s->wire_out_bytes < all * forth + all * forth / 50 + 4096);
 	assert_true(s->first_byte_us && s->last_byte_us >= s->first_byte_us);
 	assert_true(s->cpu_us > 0 && d->cpu_us > 0);
 	assert_true(s->peak_memory_bytes > 0);
 #ifndef __SANITIZE_ADDRESS__
-	assert_true(s->peak_memory_bytes < (32 + 2 * (uint64_t)rig->options.channels) * MIB);
-	assert_true(d->peak_memory_bytes < (32 + 2 * (uint64_t)rig->options.channels) * MIB);
+	assert_true(s->peak_memory_bytes < (32 + 2 * all) * MIB);
+	assert_true(d->peak_memory_bytes < (32 + 2 * all) * MIB);
 #endif
 }
 
@@ -81,15 +92,17 @@ static void move_both_ways(const RigOptions *options, uint64_t forth, uint64_t b
 	check_streams(&rig, back_writers, back_readers);
 	for (int side = 0; side < RIG_SIDES; side++) {
 		rig_wait(&rig, (MoverSide)side, &rig.movers[side].done);
-		for (unsigned int i = 0; i < options->channels; i++) {
+		for (unsigned int i = 0; i < rig_channels(&rig); i++) {
+			const RigMover *mover = &rig.movers[side];
+			unsigned int channel = rig_channel(&rig, i);
 			bool out = side == MOVER_SOURCE;
 
-			assert_true(rig.movers[side].ended[0][i] && rig.movers[side].ended[1][i]);
-			assert_int_equal(rig.movers[side].ended_bytes[out][i], forth);
-			assert_int_equal(rig.movers[side].ended_bytes[!out][i], back);
+			assert_true(mover->ended[0][channel] && mover->ended[1][channel]);
+			assert_int_equal(mover->ended_bytes[out][channel], forth);
+			assert_int_equal(mover->ended_bytes[!out][channel], back);
 		}
 	}
-	check_accounts(&rig, forth * options->channels, back * options->channels);
+	check_accounts(&rig, forth, back);
 	rig_stop(&rig);
 }
 
@@ -130,7 +143,12 @@ static void test_most_channels(void **state)
 	RigOptions options = plain_options();
 
 	(void)state;
-	options.channels = LIMIT_CHANNELS;
+	options.channels = LIMIT_STREAM_CHANNELS;
+	move_both_ways(&options, 1 * MIB, 4096);
+	options.disks = LIMIT_DISKS;
+	move_both_ways(&options, 1 * MIB, 4096);
+	/* Their numbers do not depend on how many others there are. */
+	options.channels = 1;
 	move_both_ways(&options, 1 * MIB, 4096);
 }
 
@@ -392,7 +410,15 @@ static void test_refuses_a_broken_contract(void **state)
 	expect_refusal(&rig, "a second socket of QEMU for channel main");
 	rig_start(&rig, &options);
 	rig_connect_local(&rig, MOVER_SOURCE, 3);
-	expect_refusal(&rig, "channel 3 of 1");
+	expect_refusal(&rig, "channel 3 of 1 and 0 of disks");
+	options.disks = 2;
+	rig_start(&rig, &options);
+	rig_connect_local(&rig, MOVER_SOURCE, 1);
+	expect_refusal(&rig, "channel 1 of 1 and 2 of disks");
+	rig_start(&rig, &options);
+	rig_connect_local(&rig, MOVER_SOURCE, LIMIT_STREAM_CHANNELS + 2);
+	expect_refusal(&rig, "channel 19 of 1 and 2 of disks");
+	options.disks = 0;
 	rig_start(&rig, &options);
 	/* What breaks the rules of the link itself has no answer but the end. */
 	rig_send(&rig, MOVER_SOURCE, MOVER_BANDWIDTH, 0, NULL, NULL);

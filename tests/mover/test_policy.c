@@ -152,7 +152,11 @@ static uint64_t read_status(pid_t pid, const char *name)
 static void test_a_full_mover_needs_far_less(void **state)
 {
 	const RigOptions options = {
-		.path = rig_program(), .aead = "openssl", .sealed = true, .channels = LIMIT_CHANNELS
+		.path = rig_program(),
+		.aead = "openssl",
+		.sealed = true,
+		.channels = LIMIT_STREAM_CHANNELS,
+		.disks = LIMIT_DISKS,
 	};
 	Rig *rig;
 

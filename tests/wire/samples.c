@@ -147,4 +147,11 @@ void sample_peer(PeerKind kind, PeerMessage *ret_message)
 		m->state = PEER_STATE_READY;
 	if (kind == PEER_PING || kind == PEER_PONG)
 		m->stamp_us = INT64_MAX;
+	if (kind == PEER_KEYS) {
+		m->document = KEY_DOCUMENT_IMPORTED;
+		memset(m->package, 0x32, 9);
+		m->package_size = 9;
+	}
+	if (kind == PEER_DISKS)
+		m->disks = DISKS_TAKEN;
 }

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/bounds.h"
 #include "crypto/digest.h"
 #include "tests/wire/vectors.h"
 #include "wire/keys.h"
@@ -95,6 +96,21 @@ static void test_traffic_is_the_documented_one(void **state)
 	check_direction(KEYS_TO_SOURCE, "to_source");
 }
 
+static void test_traffic_of_a_disk_is_the_documented_one(void **state)
+{
+	AUTO_SECRET Secret *prk = vector_secret("prk");
+	KeysConnection connection = example_connection();
+	AUTO_SECRET Secret *out = NULL, *in = NULL;
+	Error err = ERROR_INIT;
+
+	(void)state;
+	connection.channel = LIMIT_STREAM_CHANNELS;
+	out = keys_derive_traffic(prk, KEYS_TO_DESTINATION, &connection, &err);
+	assert_secret("disk_to_destination_secret", out);
+	in = keys_derive_traffic(prk, KEYS_TO_SOURCE, &connection, &err);
+	assert_secret("disk_to_source_secret", in);
+}
+
 static void assert_other(const KeysConnection *connection, KeysDirection direction)
 {
 	AUTO_SECRET Secret *prk = vector_secret("prk");
@@ -144,6 +160,7 @@ int main(void)
 		cmocka_unit_test(test_prk_is_the_documented_one),
 		cmocka_unit_test(test_prk_refuses_other_sizes),
 		cmocka_unit_test(test_traffic_is_the_documented_one),
+		cmocka_unit_test(test_traffic_of_a_disk_is_the_documented_one),
 		cmocka_unit_test(test_every_input_changes_the_keys),
 		cmocka_unit_test(test_traffic_refuses_another_prk_size),
 	};

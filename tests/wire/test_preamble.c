@@ -17,21 +17,29 @@ static Preamble example(void)
 	return preamble;
 }
 
-static void test_preamble_is_the_documented_one(void **state)
+static void assert_documented(const Preamble *preamble, const char *name)
 {
-	const Preamble preamble = example();
 	uint8_t bytes[PREAMBLE_SIZE];
 	Preamble back;
 	Error err;
 
-	(void)state;
-	preamble_encode(&preamble, bytes);
-	vector_assert("preamble", bytes, sizeof(bytes));
+	preamble_encode(preamble, bytes);
+	vector_assert(name, bytes, sizeof(bytes));
 	assert_works(preamble_decode(bytes, &back, &err), &err);
-	assert_int_equal(back.channel, preamble.channel);
-	assert_int_equal(back.generation, preamble.generation);
-	assert_memory_equal(back.routing, preamble.routing, sizeof(back.routing));
-	assert_memory_equal(back.source_nonce, preamble.source_nonce, sizeof(back.source_nonce));
+	assert_int_equal(back.channel, preamble->channel);
+	assert_int_equal(back.generation, preamble->generation);
+	assert_memory_equal(back.routing, preamble->routing, sizeof(back.routing));
+	assert_memory_equal(back.source_nonce, preamble->source_nonce, sizeof(back.source_nonce));
+}
+
+static void test_preamble_is_the_documented_one(void **state)
+{
+	Preamble preamble = example();
+
+	(void)state;
+	assert_documented(&preamble, "preamble");
+	preamble.channel = LIMIT_STREAM_CHANNELS;
+	assert_documented(&preamble, "disk_preamble");
 }
 
 static void test_reply_is_the_documented_one(void **state)
@@ -86,11 +94,11 @@ static void test_bounds_the_channel(void **state)
 	assert_works(preamble_decode(bytes, &back, &err), &err);
 	assert_int_equal(back.channel, LIMIT_CHANNELS - 1);
 	bytes[11] = LIMIT_CHANNELS;
-	assert_fails(preamble_decode(bytes, &back, &err), ERROR_PEER, "channel 17, the most is 16",
+	assert_fails(preamble_decode(bytes, &back, &err), ERROR_PEER, "channel 25, the most is 24",
 		     &err);
 	bytes[10] = 1;
 	bytes[11] = 0;
-	assert_fails(preamble_decode(bytes, &back, &err), ERROR_PEER, "channel 256, the most is 16",
+	assert_fails(preamble_decode(bytes, &back, &err), ERROR_PEER, "channel 256, the most is 24",
 		     &err);
 }
 

@@ -180,7 +180,7 @@ static void values_out_of_bounds_are_not_encoded(void **state)
 
 	(void)state;
 	sample_statement(STATEMENT_OFFER, &statement);
-	statement.channels = LIMIT_CHANNELS + 1;
+	statement.channels = LIMIT_STREAM_CHANNELS + 1;
 	assert_fails(statement_encode_json(&statement, &buffer, &err), ERROR_PEER,
 		     "offer: channels is 18, outside 1..17", &err);
 	sample_statement(STATEMENT_DECLINED, &statement);

@@ -170,8 +170,11 @@ def vectors():
         rows[name + "_key"] = expand_label(secret, "sealift/1 key", b"", 32)
         rows[name + "_iv"] = expand_label(secret, "sealift/1 iv", b"", 12)
         rows[name + "_next_secret"] = expand_label(secret, "sealift/1 update", b"", 48)
-    preamble = b"\x89SEAL\r\n\x1a" + (1).to_bytes(2, "big") + (1).to_bytes(2, "big")
-    rows["preamble"] = preamble + (2).to_bytes(4, "big") + run(0x10, 16) + rows["source_nonce"]
+        secret = traffic(prk, direction, 17, 2, rows["source_nonce"], rows["destination_nonce"])
+        rows["disk_" + name + "_secret"] = secret
+    for name, channel in (("preamble", 1), ("disk_preamble", 17)):
+        preamble = b"\x89SEAL\r\n\x1a" + (1).to_bytes(2, "big") + channel.to_bytes(2, "big")
+        rows[name] = preamble + (2).to_bytes(4, "big") + run(0x10, 16) + rows["source_nonce"]
     reply = b"\x89seal\r\n\x1a" + (1).to_bytes(2, "big") + bytes(6)
     rows["preamble_reply"] = reply + rows["destination_nonce"]
     add_records(rows)

@@ -6,17 +6,21 @@
 bool admit_stranger(const Gate *gate, const PeerAddress *address, Error *err)
 {
 	const Connection *other;
-	unsigned int all = 0, same = 0;
+	unsigned int all = 0, same = 0, most = LIMIT_CONNECTIONS_PENDING_ADDRESS;
 
 	LIST_FOREACH(other, &gate->connections, entry)
 	{
+		bool is_same = other->inbound && !memcmp(other->address.key, address->key,
+							 sizeof(address->key));
+
+		if (is_same && other->state >= CONNECTION_HELLO)
+			most = LIMIT_CONNECTIONS_PENDING_ADDRESS + LIMIT_CHANNELS;
 		if (!other->inbound || other->state >= CONNECTION_HELLO)
 			continue;
 		all++;
-		if (!memcmp(other->address.key, address->key, sizeof(address->key)))
-			same++;
+		same += is_same;
 	}
-	if (same >= LIMIT_CONNECTIONS_PENDING_ADDRESS)
+	if (same >= most)
 		return error_set(err, ERROR_LIMIT,
 				 "%u connections of this address wait for proof already", same);
 	return all < LIMIT_CONNECTIONS_PENDING ||
@@ -51,6 +55,6 @@ bool admit_dial(const Gate *gate, Error *err)
 	LIST_FOREACH(other, &gate->connections, entry)
 	if (!other->inbound && other->state < CONNECTION_HELLO)
 		all++;
-	return all < LIMIT_CHANNELS_PENDING ||
+	return all < LIMIT_CONNECTIONS_DIALLED ||
 	       error_set(err, ERROR_LIMIT, "%u connections are being dialled already", all);
 }

@@ -7,14 +7,15 @@
 #include "programs/gate/gate.h"
 
 /* Whether one more stranger from this address fits: LIMIT_CONNECTIONS_PENDING,
- * LIMIT_CONNECTIONS_PENDING_ADDRESS. ERROR_LIMIT. */
+ * LIMIT_CONNECTIONS_PENDING_ADDRESS, and where a verified peer has come from the same address
+ * LIMIT_CHANNELS more: it opens all channels of a migration at once. ERROR_LIMIT. */
 MUST_CHECK bool admit_stranger(const Gate *gate, const PeerAddress *address, Error *err);
 
 /* Whether one more verified peer fits, of its identity and in all: LIMIT_CONNECTIONS_PEER,
  * LIMIT_CONNECTIONS. ERROR_LIMIT. */
 MUST_CHECK bool admit_peer(const Connection *candidate, Error *err);
 
-/* Whether one more may be dialled. ERROR_LIMIT. */
+/* Whether one more may be dialled: LIMIT_CONNECTIONS_DIALLED. ERROR_LIMIT. */
 MUST_CHECK bool admit_dial(const Gate *gate, Error *err);
 
 #endif

@@ -42,7 +42,7 @@ const SandboxPolicy gate_policy = {
 	.syscalls = syscalls,
 	.rules = rules,
 	.nofile_max =
-		2 * LIMIT_CONNECTIONS + LIMIT_CONNECTIONS_PENDING + LIMIT_CHANNELS_PENDING + 64,
+		2 * LIMIT_CONNECTIONS + LIMIT_CONNECTIONS_PENDING + LIMIT_CONNECTIONS_DIALLED + 64,
 	/* Address space. 22 MiB when nobody is connected; about half a MiB for each connection
 	 * whose peer does not read (LIMIT_SEND_QUEUE, a frame, OpenSSL's own), and the anchors. */
 	.memory_bytes_max = UINT64_C(256) << 20,

@@ -44,6 +44,19 @@ bool filter_end(const Filter *filter, unsigned int channel, size_t left, Error *
 	return refuse(filter->row, err);
 }
 
+bool filter_watch(const Filter *filter, unsigned int channel, const uint8_t *bytes, size_t size,
+		  Error *err)
+{
+	return !filter->row || !filter->row->watch ||
+	       filter->row->watch(filter->context, channel, bytes, size, err);
+}
+
+bool filter_watch_end(const Filter *filter, unsigned int channel, Error *err)
+{
+	return !filter->row || !filter->row->watch_end ||
+	       filter->row->watch_end(filter->context, channel, err);
+}
+
 void filter_counters(const Filter *filter, GuardCounters *ret_counters)
 {
 	*ret_counters = (GuardCounters){ .ram_pages = 0 };

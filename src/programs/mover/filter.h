@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The stage between decryption and the hypervisor: one filter sees every incoming byte of a
- * migration before QEMU does, and itself hands on what it has judged. At the destination these are
- * the main channel and multifd, at the source the return path.
+ * migration's stream before QEMU does, and itself hands on what it has judged. At the destination
+ * these are the main channel and multifd, at the source the return path. Another one does so for
+ * the channels of copied disks: at the destination it judges requests, at the source the answers.
  *
  * A filter is shown the bytes that it has not taken yet, with what came since behind them, so that
  * it can wait for the rest of a unit without keeping a copy.
@@ -26,6 +27,8 @@ typedef struct FilterSetup {
 	size_t channels;
 	MoverGuard guard;
 	GuardExpected expected; /* at the destination, unless guard is MOVER_GUARD_OFF */
+	const MoverDisk *disks; /* for a filter of disks' channels */
+	size_t disks_count;
 	/* Mode warn: from the thread of a channel; outlives the filter. */
 	void (*on_warning)(void *context, const char *text);
 	void *context;
@@ -45,10 +48,19 @@ typedef struct StreamFilter {
 	/* NULL: it counts nothing. */
 	void (*counters)(const void *context, GuardCounters *ret_counters);
 	void (*close)(void *context);
+	/*
+	 * Both NULL, or both there: what this side's own end sends, before any of it leaves, for
+	 * what can be judged only beside it. By the thread of that direction: at the same time as
+	 * `take` of the same channel. False with *err: it may not leave.
+	 */
+	bool (*watch)(void *context, unsigned int channel, const uint8_t *bytes, size_t size,
+		      Error *err);
+	bool (*watch_end)(void *context, unsigned int channel, Error *err);
 } StreamFilter;
 
-/* The guard; not asked for where MoverSetup says MOVER_GUARD_OFF. */
-extern const StreamFilter filter_guard;
+/* The guard of the stream's channels, and that of disks' (nbd/nbd_guard.h); not asked for where
+ * MoverSetup says MOVER_GUARD_OFF. */
+extern const StreamFilter filter_guard, filter_nbd;
 
 /* The filter of one migration; all zero: none, everything passes. */
 typedef struct Filter {
@@ -65,6 +77,10 @@ MUST_CHECK bool filter_open(Filter *filter, const StreamFilter *row, const Filte
 MUST_CHECK bool filter_take(const Filter *filter, unsigned int channel, const uint8_t *window,
 			    size_t size, const GuardSink *sink, size_t *ret_taken, Error *err);
 MUST_CHECK bool filter_end(const Filter *filter, unsigned int channel, size_t left, Error *err);
+/* The other direction. No refusal: a fault there is this host's own. */
+MUST_CHECK bool filter_watch(const Filter *filter, unsigned int channel, const uint8_t *bytes,
+			     size_t size, Error *err);
+MUST_CHECK bool filter_watch_end(const Filter *filter, unsigned int channel, Error *err);
 /* Zeros without a filter. */
 void filter_counters(const Filter *filter, GuardCounters *ret_counters);
 void filter_close(Filter *filter);

@@ -18,21 +18,22 @@
 #include "programs/mover/session.h"
 
 typedef struct Arguments {
-	size_t channels;
+	size_t channels, disks;
 	SandboxUser user;
 } Arguments;
 
-static bool parse_channels(const char *text, size_t *ret_channels, Error *err)
+static bool parse_count(const char *name, const char *text, size_t least, size_t most,
+			size_t *ret_count, Error *err)
 {
 	char *end;
-	unsigned long channels;
+	unsigned long count;
 
 	errno = 0;
-	channels = strtoul(text, &end, 10);
-	if (errno || end == text || *end || !channels || channels > LIMIT_CHANNELS)
-		return error_set(err, ERROR_USAGE, "--channels \"%.40s\", expected 1 to %d", text,
-				 LIMIT_CHANNELS);
-	*ret_channels = channels;
+	count = strtoul(text, &end, 10);
+	if (errno || end == text || *end || count < least || count > most)
+		return error_set(err, ERROR_USAGE, "%s \"%.40s\", expected %zu to %zu", name, text,
+				 least, most);
+	*ret_count = count;
 	return true;
 }
 
@@ -40,6 +41,7 @@ static bool parse_arguments(int argc, char **argv, Arguments *ret_arguments, Err
 {
 	static const struct option options[] = {
 		{ "channels", required_argument, NULL, 'c' },
+		{ "disks", required_argument, NULL, 'd' },
 		{ "user", required_argument, NULL, 'u' },
 		{ 0 },
 	};
@@ -47,7 +49,11 @@ static bool parse_arguments(int argc, char **argv, Arguments *ret_arguments, Err
 
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (option == 'c' && !parse_channels(optarg, &ret_arguments->channels, err))
+		if (option == 'c' && !parse_count("--channels", optarg, 1, LIMIT_STREAM_CHANNELS,
+						  &ret_arguments->channels, err))
+			return false;
+		if (option == 'd' &&
+		    !parse_count("--disks", optarg, 0, LIMIT_DISKS, &ret_arguments->disks, err))
 			return false;
 		if (option == 'u' && !sandbox_user_parse(optarg, &ret_arguments->user, err))
 			return false;
@@ -56,7 +62,8 @@ static bool parse_arguments(int argc, char **argv, Arguments *ret_arguments, Err
 					 argv[optind - 1]);
 	}
 	if (optind != argc || !ret_arguments->channels)
-		return error_set(err, ERROR_USAGE, "usage: %s --channels N [--user UID:GID]",
+		return error_set(err, ERROR_USAGE,
+				 "usage: %s --channels N [--disks N] [--user UID:GID]",
 				 "sealift-mover");
 	return true;
 }
@@ -104,8 +111,9 @@ static void watch_fill(Watch *watch, Session *session)
 		if (wait_us < 0 || left_us < wait_us)
 			wait_us = left_us > 0 ? left_us : 0;
 	}
-	for (size_t i = 0; i < session->channels_count; i++) {
-		if (atomic_load(&session->stopping) || !wants_hangup(&session->channels[i]))
+	for (unsigned int i = 0; i < LIMIT_CHANNELS; i++) {
+		if (atomic_load(&session->stopping) || !session_has_channel(session, i) ||
+		    !wants_hangup(&session->channels[i]))
 			continue;
 		watch_add(watch, session->channels[i].network_fd, POLLRDHUP);
 		watch->hangups[watch->hangups_count++] = &session->channels[i];
@@ -184,7 +192,7 @@ static bool serve(Session *session, Error *err)
 static bool isolate(Session *session, const Arguments *arguments, SandboxReport *report, Error *err)
 {
 	return sandbox_filter_early(err) &&
-	       relay_start_threads(session, arguments->channels, err) &&
+	       relay_start_threads(session, arguments->channels, arguments->disks, err) &&
 	       sandbox_filter(&mover_policy, true, report, err);
 }
 

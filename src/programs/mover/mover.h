@@ -8,15 +8,16 @@
 #include "wire/record.h"
 
 typedef struct MoverConfig {
-	const StreamFilter *filter; /* NULL: none */
-	bool filter_always;	    /* also where MoverSetup says MOVER_GUARD_OFF: for tests */
+	const StreamFilter *filter;	 /* of the stream's channels; NULL: none */
+	const StreamFilter *disk_filter; /* of the disks' */
+	bool filter_always;		 /* also where MoverSetup says MOVER_GUARD_OFF: for tests */
 	RecordLimits limits;
 	size_t padding;	  /* see RecordOptions */
 	int64_t proof_us; /* how long a connection may take to prove itself */
 } MoverConfig;
 
-/* argv: --channels N [--user UID:GID]; link on ROLE_LINK_FD. Returns the exit status: 0 once the
- * engine closed the link. */
+/* argv: --channels N [--disks N] [--user UID:GID]; link on ROLE_LINK_FD. Returns the exit status: 0
+ * once the engine closed the link. */
 int mover_main(int argc, char **argv, const MoverConfig *config);
 
 #endif

@@ -17,6 +17,7 @@ bool pace_init(Pace *pace, Error *err)
 	bool ok;
 
 	*pace = (Pace){ .filled_us = clock_monotonic_us(&clock_system) };
+	TAILQ_INIT(&pace->waiters);
 	if (pthread_condattr_init(&attributes))
 		return error_set(err, ERROR_INTERNAL, "no memory for a condition variable");
 	ok = !pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) &&
@@ -70,17 +71,23 @@ static void wait_for_tokens(Pace *pace, double rate)
 
 bool pace_take(Pace *pace, size_t bytes)
 {
+	PaceWaiter self;
 	bool go;
 
 	/* The usual case costs no lock. */
 	if (!atomic_load_explicit(&pace->rate, memory_order_relaxed))
 		return true;
 	pthread_mutex_lock(&pace->lock);
+	TAILQ_INSERT_TAIL(&pace->waiters, &self, link);
 	for (;;) {
 		double rate = (double)atomic_load(&pace->rate);
 
 		if (pace->stopped || rate <= 0)
 			break;
+		if (TAILQ_FIRST(&pace->waiters) != &self) {
+			pthread_cond_wait(&pace->changed, &pace->lock);
+			continue;
+		}
 		refill(pace, rate);
 		if (pace->tokens >= 0) {
 			pace->tokens -= (double)bytes;
@@ -88,6 +95,9 @@ bool pace_take(Pace *pace, size_t bytes)
 		}
 		wait_for_tokens(pace, rate);
 	}
+	TAILQ_REMOVE(&pace->waiters, &self, link);
+	if (!TAILQ_EMPTY(&pace->waiters))
+		pthread_cond_broadcast(&pace->changed);
 	go = !pace->stopped;
 	pthread_mutex_unlock(&pace->lock);
 	return go;

@@ -2,7 +2,9 @@
 /*
  * The bandwidth limit: one token bucket for all channels of a mover. A sender takes tokens for
  * bytes it is about to write and may thereby go into debt, which the next ones wait for; so the
- * long-run rate is exact whatever the record sizes, and a lone small record waits for nobody.
+ * long-run rate is exact whatever the record sizes, and a lone small record waits for nobody. They
+ * have their turn in the order in which they came, so that of those who always have something to
+ * send, memory and disks, none starves.
  */
 #ifndef SEALIFT_PROGRAMS_MOVER_PACE_H
 #define SEALIFT_PROGRAMS_MOVER_PACE_H
@@ -12,16 +14,23 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
+
+/* On the stack of the one who waits. */
+typedef struct PaceWaiter {
+	TAILQ_ENTRY(PaceWaiter) link;
+} PaceWaiter;
 
 typedef struct Pace {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	atomic_uint_fast64_t rate; /* bytes a second; 0: unlimited */
-	double tokens;		   /* bytes; negative: debt */
-	int64_t filled_us;	   /* when tokens was right */
+	TAILQ_HEAD(, PaceWaiter) waiters;
+	double tokens;	   /* bytes; negative: debt */
+	int64_t filled_us; /* when tokens was right */
 	bool stopped;
 } Pace;
 

@@ -16,7 +16,7 @@ static const char *const syscalls[] = {
 	"ppoll",		/* mover.c: poll() on processors that have no call of that name (seldom) */
 	"read",			/* mover.c: read() of the event descriptor by which threads wake it */
 	"pread64",		/* stats.c: pread() of its own status file, opened before;
-				 * session.c: of what the guard has to know, in the engine's memory */
+				 * setup.c: of what the guard has to know, in the engine's memory */
 	"getrusage",		/* stats.c: getrusage() */
 	NULL,
 };
@@ -51,7 +51,7 @@ const SandboxPolicy mover_policy = {
 	 * with one message */
 	.nofile_max = 8 + 2 * LIMIT_CHANNELS + LIMIT_CHANNELS_PENDING + LIMIT_IPC_FDS,
 	/*
-	 * Address space. 48 MiB with all channels: libraries, stacks, a buffer for each direction.
+	 * Address space. 62 MiB with all channels: libraries, stacks, a buffer for each direction.
 	 * The guard may come to hold GUARD_HELD_MAX (64 MiB) of device state and a
 	 * synchronisation's packets of each channel (17 MiB), with the twin's stream (16 MiB), and
 	 * to judge them needs at most some 170 MiB more for the two descriptions, as JSON and

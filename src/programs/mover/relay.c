@@ -83,17 +83,27 @@ static bool send_network(const Channel *channel, const uint8_t *bytes, size_t si
 			       (unsigned long long)record_sealer_bytes(channel->sealer));
 }
 
+/* Who is at the local end, for messages. */
+static const char *local_name(const Channel *channel)
+{
+	return channel->is_disk && channel->session->side == MOVER_DESTINATION
+		       ? "the storage daemon"
+		       : "QEMU";
+}
+
 /*
  * Whether an error on QEMU's socket only says that QEMU closed it. At the source that is how each
  * migration ends, and what QEMU wrote before has all been read: a UNIX socket gives ECONNRESET in
  * place of the end if the closing side left bytes of the *other* direction unread, and nothing that
- * comes back to a closed source is of use. At the destination unread bytes are a part of the VM.
+ * comes back to a closed source is of use. At the destination unread bytes are a part of the VM. Of
+ * a disk's connection both directions matter on both sides.
  */
 static bool is_plain_close(const Channel *channel, int error)
 {
 	if (error != ECONNRESET && error != EPIPE)
 		return false;
-	return channel->session->side == MOVER_SOURCE || atomic_load(&channel->in.ended);
+	return (channel->session->side == MOVER_SOURCE && !channel->is_disk) ||
+	       atomic_load(&channel->in.ended);
 }
 
 /*
@@ -116,8 +126,8 @@ static bool gather(const Channel *channel, uint8_t *bytes, size_t room, size_t *
 			break;
 		if (got < 0)
 			return error_set_errno(
-				err, ERROR_HYPERVISOR, errno,
-				"QEMU's socket broke after %llu bytes",
+				err, ERROR_HYPERVISOR, errno, "%s's socket broke after %llu bytes",
+				local_name(channel),
 				(unsigned long long)record_sealer_bytes(channel->sealer));
 		used += (size_t)got;
 	}
@@ -131,7 +141,8 @@ static bool send_end(Flow *flow, Error *err)
 	size_t wire = 0;
 
 	atomic_store(&flow->ending, true);
-	if (!record_seal_end(channel->sealer, flow->buffer, &wire, err) ||
+	if (!filter_watch_end(session_filter(channel), channel->index, err) ||
+	    !record_seal_end(channel->sealer, flow->buffer, &wire, err) ||
 	    !send_network(channel, flow->buffer, wire, err))
 		return false;
 	count(flow, 0, wire);
@@ -154,7 +165,9 @@ static bool relay_out(Flow *flow, Error *err)
 			return error_set(err, ERROR_CANCELLED, "stopped");
 		if (!size)
 			return send_end(flow, err);
-		if (!record_seal_data(channel->sealer, flow->buffer, size, &wire, err))
+		if (!filter_watch(session_filter(channel), channel->index,
+				  flow->buffer + RECORD_HEADER_SIZE, size, err) ||
+		    !record_seal_data(channel->sealer, flow->buffer, size, &wire, err))
 			return false;
 		if (!pace_take(&session->pace, wire))
 			return error_set(err, ERROR_CANCELLED, "stopped");
@@ -222,7 +235,8 @@ static bool send_local(const Delivery *delivery, const uint8_t *bytes, size_t si
 	*delivery->deaf = channel->session->side == MOVER_SOURCE && is_plain_close(channel, errno);
 	return *delivery->deaf ||
 	       error_set_errno(err, ERROR_HYPERVISOR, errno,
-			       "QEMU stopped reading near byte %llu of its stream",
+			       "%s stopped reading near byte %llu of its stream",
+			       local_name(channel),
 			       (unsigned long long)record_opener_bytes(channel->opener));
 }
 
@@ -269,7 +283,7 @@ static bool deliver(Flow *flow, const RecordView *record, bool *deaf, Error *err
 	if (!wait_for_local(channel, err))
 		return false;
 	memmove(window, flow->buffer - flow->rest, flow->rest);
-	if (!filter_take(&channel->session->filter, channel->index, window, size, &sink, &taken,
+	if (!filter_take(session_filter(channel), channel->index, window, size, &sink, &taken,
 			 err)) {
 		flow->violates = err->category == ERROR_PEER;
 		return false;
@@ -290,7 +304,7 @@ static bool finish_in(Flow *flow, Error *err)
 	/* A source that is cancelled, or whose QEMU dies, ends too soon as well: that is refused,
 	 * but it is no attack. */
 	flow->ending = true;
-	if (!filter_end(&channel->session->filter, channel->index, flow->rest, err))
+	if (!filter_end(session_filter(channel), channel->index, flow->rest, err))
 		return false;
 	/* Of a socket that QEMU has closed already there is nothing to end. */
 	(void)shutdown(channel->local_fd, SHUT_WR);
@@ -334,7 +348,8 @@ static bool wait_for_channel(Flow *flow)
 /*
  * What QEMU still says while the engine cancels it goes nowhere, but it is listened to: where
  * sockets break while its multifd threads begin, QEMU 10.0 waits for them for ever
- * (multifd_send_sync_main, migration/multifd.c) and cannot even be cancelled.
+ * (multifd_send_sync_main, migration/multifd.c) and cannot even be cancelled. With disks it is the
+ * other way round: session.c has shut them down.
  */
 static void drain(Flow *flow)
 {
@@ -342,7 +357,7 @@ static void drain(Flow *flow)
 	Session *session = channel->session;
 	ssize_t got = 1;
 
-	if (!flow->outbound || session->side != MOVER_SOURCE)
+	if (!flow->outbound || channel->is_disk || session->side != MOVER_SOURCE)
 		return;
 	pthread_mutex_lock(&session->lock);
 	while (channel->local_fd < 0 && !session->local_stopped)
@@ -388,12 +403,16 @@ static bool map_buffers(Session *session, size_t channels, Error *err)
 	(void)madvise(at, size, MADV_DONTDUMP);
 	session->buffers = at;
 	session->buffers_size = size;
-	at += CONTENT_ALIGN - RECORD_HEADER_SIZE;
-	for (size_t i = 0; i < channels; i++) {
-		session->channels[i].out.buffer = at + i * CHANNEL_STRIDE;
-		session->channels[i].in.buffer = at + i * CHANNEL_STRIDE + BUFFER_STRIDE + HEADROOM;
-	}
 	return true;
+}
+
+/* The buffers of the channel that is the n-th one of all that have threads. */
+static void set_buffers(Session *session, Channel *channel, size_t n)
+{
+	uint8_t *at = session->buffers + CONTENT_ALIGN - RECORD_HEADER_SIZE + n * CHANNEL_STRIDE;
+
+	channel->out.buffer = at;
+	channel->in.buffer = at + BUFFER_STRIDE + HEADROOM;
 }
 
 void relay_free_buffers(Session *session)
@@ -421,23 +440,29 @@ static void wait_for_threads(Session *session, size_t count)
 	pthread_mutex_unlock(&session->lock);
 }
 
-bool relay_start_threads(Session *session, size_t channels, Error *err)
+bool relay_start_threads(Session *session, size_t channels, size_t disks, Error *err)
 {
 	pthread_attr_t attributes;
 	bool ok;
 
-	if (!map_buffers(session, channels, err))
+	if (!map_buffers(session, channels + disks, err))
 		return false;
 	if (pthread_attr_init(&attributes))
 		return error_set(err, ERROR_INTERNAL, "no memory for threads");
 	ok = !pthread_attr_setstacksize(&attributes, STACK_SIZE) ||
 	     error_set(err, ERROR_INTERNAL, "a stack of %d bytes is refused", STACK_SIZE);
-	for (size_t i = 0; ok && i < channels; i++)
-		ok = start_thread(&session->channels[i].out, &attributes, err) &&
-		     start_thread(&session->channels[i].in, &attributes, err);
+	for (size_t i = 0; ok && i < channels + disks; i++) {
+		Channel *channel =
+			&session->channels[i < channels ? i : LIMIT_STREAM_CHANNELS + i - channels];
+
+		set_buffers(session, channel, i);
+		ok = start_thread(&channel->out, &attributes, err) &&
+		     start_thread(&channel->in, &attributes, err);
+	}
 	pthread_attr_destroy(&attributes);
 	session->threads_channels = channels;
+	session->threads_disks = disks;
 	if (ok)
-		wait_for_threads(session, 2 * channels);
+		wait_for_threads(session, 2 * (channels + disks));
 	return ok;
 }

@@ -9,9 +9,10 @@
 
 #include "programs/mover/session.h"
 
-/* Maps the buffers and starts both threads of each of the first `channels` channels. They wait
- * until their channel is proven. On failure session_clear joins those that were started. */
-MUST_CHECK bool relay_start_threads(Session *session, size_t channels, Error *err);
+/* Maps the buffers and starts both threads of each of the first `channels` channels of the stream
+ * and of the first `disks` of disks. They wait until their channel is proven. On failure
+ * session_clear joins those that were started. */
+MUST_CHECK bool relay_start_threads(Session *session, size_t channels, size_t disks, Error *err);
 /* Releases the buffers, after all threads were joined. */
 void relay_free_buffers(Session *session);
 

@@ -6,6 +6,7 @@ int main(int argc, char **argv)
 {
 	const MoverConfig config = {
 		.filter = &filter_guard,
+		.disk_filter = &filter_nbd,
 		.limits = record_limits_default,
 		.padding = 0,
 		.proof_us = 5000000,

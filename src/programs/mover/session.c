@@ -28,10 +28,26 @@ static void init_channel(Session *session, unsigned int index)
 	channel->out.channel = channel;
 	channel->out.outbound = true;
 	channel->in.channel = channel;
-	if (index)
+	channel->is_disk = index >= LIMIT_STREAM_CHANNELS;
+	if (channel->is_disk)
+		snprintf(channel->name, sizeof(channel->name), "disk-%u",
+			 index - LIMIT_STREAM_CHANNELS);
+	else if (index)
 		snprintf(channel->name, sizeof(channel->name), "multifd-%u", index - 1);
 	else
 		snprintf(channel->name, sizeof(channel->name), "main");
+}
+
+bool session_has_channel(const Session *session, uint64_t number)
+{
+	return number < session->channels_count ||
+	       (number >= LIMIT_STREAM_CHANNELS &&
+		number - LIMIT_STREAM_CHANNELS < session->disks_count);
+}
+
+const Filter *session_filter(const Channel *channel)
+{
+	return channel->is_disk ? &channel->session->disk_filter : &channel->session->filter;
 }
 
 bool session_init(Session *session, const MoverConfig *config, const Log *log, int wake_fd,
@@ -79,6 +95,7 @@ void session_clear(Session *session)
 	drop_proofs(session);
 	relay_free_buffers(session);
 	filter_close(&session->filter);
+	filter_close(&session->disk_filter);
 	secret_free(session->prk);
 	pace_clear(&session->pace);
 	pthread_cond_destroy(&session->changed);
@@ -98,6 +115,8 @@ static void stop_threads_locked(Session *session)
 	pthread_cond_broadcast(&session->changed);
 }
 
+/* A disk's socket ends with the network's: a job that copies a disk cannot even be cancelled while
+ * it waits for an answer that will not come. What the stream's need is another thing: relay.c. */
 static void stop_network_locked(Session *session)
 {
 	stop_threads_locked(session);
@@ -105,6 +124,9 @@ static void stop_network_locked(Session *session)
 	for (size_t i = 0; i < LIMIT_CHANNELS; i++)
 		if (session->channels[i].network_fd >= 0)
 			(void)shutdown(session->channels[i].network_fd, SHUT_RDWR);
+	for (size_t i = LIMIT_STREAM_CHANNELS; i < LIMIT_CHANNELS; i++)
+		if (session->channels[i].local_fd >= 0)
+			(void)shutdown(session->channels[i].local_fd, SHUT_RDWR);
 }
 
 static void stop_local_locked(Session *session)
@@ -155,16 +177,16 @@ void session_wake(const Session *session)
 /* The channel whose incoming thread this is. Each was started before any came this far. */
 static const Channel *channel_of_thread(const Session *session)
 {
-	for (size_t i = 0; i < session->channels_count; i++)
-		if (session->channels[i].in.has_thread &&
+	for (unsigned int i = 0; i < LIMIT_CHANNELS; i++)
+		if (session_has_channel(session, i) && session->channels[i].in.has_thread &&
 		    pthread_equal(session->channels[i].in.thread, pthread_self()))
 			return &session->channels[i];
 	return NULL;
 }
 
-/* From the thread of a channel: for the log of the host, and for the engine. That a stream ends too
- * soon is for the log alone; how many there were goes with the counters. */
-static void on_guard_warning(void *context, const char *text)
+/* That a stream ends too soon is for the log alone, and what this side's own end of a disk does;
+ * how many there were goes with the counters. */
+void session_on_warning(void *context, const char *text)
 {
 	Session *session = context;
 	const Channel *channel = channel_of_thread(session);
@@ -184,108 +206,19 @@ static void on_guard_warning(void *context, const char *text)
 	session_wake(session);
 }
 
-/* What the engine made of its own QEMU: sealed memory, so that nobody changes it while it is read.
- */
-static bool read_given(int fd, const char *what, size_t max_bytes, Buffer *bytes, Error *err)
+static Channel *channel_of(Session *session, const IpcMessage *message, Error *err)
 {
-	uint8_t chunk[4096];
-	ssize_t got;
-
-	while ((got = pread(fd, chunk, sizeof(chunk), (off_t)bytes->used)) > 0)
-		if (bytes->used + (size_t)got > max_bytes)
-			return error_set(err, ERROR_INTERNAL, "%s has more than %zu bytes", what,
-					 max_bytes);
-		else if (!buffer_put(bytes, chunk, (size_t)got, err))
-			return false;
-	return !got || error_set_errno(err, ERROR_INTERNAL, errno, "cannot read %s", what);
-}
-
-/* False if there is none. */
-static bool read_uuid(const char *text, uint8_t uuid[16])
-{
-	size_t used = 0;
-
-	for (const char *at = text; *at && used < 16;) {
-		unsigned int byte;
-
-		at += *at == '-';
-		if (sscanf(at, "%2x", &byte) != 1)
-			return false;
-		uuid[used++] = (uint8_t)byte;
-		at += 2;
-	}
-	return used == 16;
-}
-
-static bool start_filter(Session *session, const MoverSetup *setup, const IpcMessage *message,
-			 Error *err)
-{
-	AUTO_BUFFER Buffer twin = BUFFER_INIT(LIMIT_TWIN), dump = BUFFER_INIT(LIMIT_TWIN_DUMP);
-	bool expects = setup->guard != MOVER_GUARD_OFF && setup->side == MOVER_DESTINATION;
-	FilterSetup filter = { .side = setup->side,
-			       .channels = session->channels_count,
-			       .guard = setup->guard,
-			       .on_warning = on_guard_warning,
-			       .context = session };
-
-	if (message->fds_count != (expects ? 2 : 0))
-		return error_set(err, ERROR_INTERNAL, "%zu descriptors with the setup, not %d",
-				 message->fds_count, expects ? 2 : 0);
-	if (expects && (!read_given(message->fds[0], "the twin", LIMIT_TWIN, &twin, err) ||
-			!read_given(message->fds[1], "the dump", LIMIT_TWIN_DUMP, &dump, err)))
-		return false;
-	filter.expected = (GuardExpected){ .channels = (unsigned int)session->channels_count,
-					   .twin = twin.data,
-					   .twin_size = twin.used,
-					   .dump = dump.data,
-					   .dump_size = dump.used };
-	memcpy(filter.expected.machine, setup->machine, sizeof(setup->machine));
-	filter.expected.has_uuid = read_uuid(setup->uuid, filter.expected.uuid);
-	session->guard = setup->guard;
-	return filter_open(&session->filter,
-			   setup->guard != MOVER_GUARD_OFF || session->config->filter_always
-				   ? session->config->filter
-				   : NULL,
-			   &filter, err);
+	if (session_has_channel(session, message->subject))
+		return &session->channels[message->subject];
+	error_set(err, ERROR_INTERNAL, "channel %llu of %zu and %zu of disks",
+		  (unsigned long long)message->subject, session->channels_count,
+		  session->disks_count);
+	return NULL;
 }
 
 static bool on_setup(Session *session, IpcMessage *message, Error *err)
 {
-	const MoverSetup *setup = message->payload;
-	const AeadProvider *provider = aead_provider_by_name(setup->aead);
-
-	if (setup->channels > session->threads_channels)
-		return error_set(err, ERROR_INTERNAL, "%llu channels, but threads for %zu",
-				 (unsigned long long)setup->channels, session->threads_channels);
-	if (!provider)
-		return error_set(err, ERROR_INTERNAL, "no AEAD provider \"%s\" on this machine",
-				 setup->aead);
-	session->prk = secret_new_from(setup->secret, sizeof(setup->secret), err);
-	if (!session->prk)
-		return false;
-	session->side = setup->side;
-	session->channels_count = (size_t)setup->channels;
-	session->proof_context = (ProofContext){
-		.side = setup->side,
-		.prk = session->prk,
-		.provider = provider,
-		.options = { .sealed = setup->sealed,
-			     .padding = session->config->padding,
-			     .limits = session->config->limits },
-	};
-	memcpy(session->proof_context.routing, setup->routing, sizeof(setup->routing));
-	pace_set_rate(&session->pace, setup->bandwidth_bytes_s);
-	session->set_up = true;
-	return start_filter(session, setup, message, err);
-}
-
-static Channel *channel_of(Session *session, const IpcMessage *message, Error *err)
-{
-	if (message->subject < session->channels_count)
-		return &session->channels[message->subject];
-	error_set(err, ERROR_INTERNAL, "channel %llu of %zu", (unsigned long long)message->subject,
-		  session->channels_count);
-	return NULL;
+	return session_setup(session, message, err);
 }
 
 /* The log is the only witness: a connection that proved nothing is no event of the migration. */
@@ -366,13 +299,13 @@ static bool on_local(Session *session, IpcMessage *message, Error *err)
 	if (channel->local_fd >= 0)
 		return error_set(err, ERROR_INTERNAL, "a second socket of QEMU for channel %s",
 				 channel->name);
-	/* At the source it is taken and drained: relay.c. */
+	/* At the source it is taken and drained (relay.c), or, a disk's, shut down. */
 	if (atomic_load(&session->stopping) && session->side == MOVER_DESTINATION)
 		return true;
 	if (!make_blocking(message->fds[0], err))
 		return false;
 	pthread_mutex_lock(&session->lock);
-	if (session->local_stopped)
+	if (session->local_stopped || (channel->is_disk && session->network_stopped))
 		(void)shutdown(message->fds[0], SHUT_RDWR);
 	channel->local_fd = TAKE_FD(message->fds[0]);
 	pthread_cond_broadcast(&session->changed);
@@ -552,8 +485,9 @@ static bool report_done(Session *session, Error *err)
 
 	if (!session->set_up || session->done_sent)
 		return true;
-	for (size_t i = 0; i < session->channels_count; i++)
-		if (!session->channels[i].out.reported || !session->channels[i].in.reported)
+	for (unsigned int i = 0; i < LIMIT_CHANNELS; i++)
+		if (session_has_channel(session, i) &&
+		    (!session->channels[i].out.reported || !session->channels[i].in.reported))
 			return true;
 	session->done_sent = true;
 	return session_stats(session, &stats, err) &&
@@ -564,9 +498,10 @@ bool session_report(Session *session, Error *err)
 {
 	if (atomic_load(&session->stopping))
 		drop_proofs(session);
-	for (size_t i = 0; i < session->channels_count; i++)
-		if (!report_flow(session, &session->channels[i].out, err) ||
-		    !report_flow(session, &session->channels[i].in, err))
+	for (unsigned int i = 0; i < LIMIT_CHANNELS; i++)
+		if (session_has_channel(session, i) &&
+		    (!report_flow(session, &session->channels[i].out, err) ||
+		     !report_flow(session, &session->channels[i].in, err)))
 			return false;
 	/* Behind the ends: what was warned of before one of them is told before "done". */
 	return report_warnings(session, err) && report_failure(session, err) &&

@@ -4,7 +4,8 @@
  * channel (relay.h), one for each direction; the main thread (mover.c) talks to the engine, opens
  * connections (proof.h) and tells the threads when their channel is complete. Threads never close
  * or replace a descriptor: they stay open until all threads are joined, so that none is confused
- * with another; whoever must stop a thread shuts its sockets down.
+ * with another; whoever must stop a thread shuts its sockets down. The stream's channels come
+ * first, those of disks stand from LIMIT_STREAM_CHANNELS on.
  */
 #ifndef SEALIFT_PROGRAMS_MOVER_SESSION_H
 #define SEALIFT_PROGRAMS_MOVER_SESSION_H
@@ -47,7 +48,8 @@ typedef struct Flow {
 
 typedef struct Channel {
 	Session *session;
-	unsigned int index;
+	unsigned int index; /* its number in the protocol */
+	bool is_disk;
 	char name[CHANNEL_NAME_SIZE];
 	/* set once, under the session's lock */
 	int network_fd, local_fd;
@@ -68,18 +70,19 @@ struct Session {
 	const MoverConfig *config;
 	const Log *log;
 	IpcLink *link;
-	size_t threads_channels; /* channels that have threads */
-	size_t threads_started;	 /* under the lock */
-	uint8_t *buffers;	 /* of all threads, one mapping */
+	size_t threads_channels, threads_disks; /* channels that have threads */
+	size_t threads_started;			/* under the lock */
+	uint8_t *buffers;			/* of all threads, one mapping */
 	size_t buffers_size;
 
 	/* of MOVER_SETUP */
 	bool set_up;
 	MoverSide side;
-	size_t channels_count;
+	size_t channels_count, disks_count;
 	Secret *prk;
 	ProofContext proof_context;
-	Filter filter;
+	Filter filter;	    /* of the stream's channels */
+	Filter disk_filter; /* of the disks' */
 	MoverGuard guard;
 	/* The filter's warnings, each until the main thread has told it; under the lock. */
 	SessionWarning warnings[VIOLATIONS_MAX];
@@ -104,6 +107,11 @@ struct Session {
 	unsigned int drops_logged;
 };
 
+/* Whether the migration has a channel of this number; before MOVER_SETUP it has none. */
+bool session_has_channel(const Session *session, uint64_t number);
+/* What judges the channel's bytes. */
+const Filter *session_filter(const Channel *channel);
+
 /* session.c: a session without threads. `wake_fd` and `status_fd` are taken; the link is not. */
 MUST_CHECK bool session_init(Session *session, const MoverConfig *config, const Log *log,
 			     int wake_fd, int status_fd, Error *err);
@@ -114,8 +122,8 @@ void session_clear(Session *session);
 void session_stop(Session *session);
 /* All threads end their work, with a cause; the first one counts. `subject` is the channel, with what
  * migration/violation.h has beside it. May be called by any thread. The sockets end when the main
- * thread has told the engine, which else might hear the peer or QEMU complain first; QEMU's at the
- * source when the engine has cancelled QEMU and aborts us. */
+ * thread has told the engine, which else might hear the peer or QEMU complain first; QEMU's of the
+ * stream at the source when the engine has cancelled QEMU and aborts us. */
 void session_fail(Session *session, uint64_t subject, const Error *cause);
 /* Wakes the main thread. */
 void session_wake(const Session *session);
@@ -131,6 +139,12 @@ void session_expire_proofs(Session *session, int64_t now_us);
 void session_on_hangup(Session *session, Channel *channel);
 /* Sends what threads have for the engine: ends, failure, done. */
 MUST_CHECK bool session_report(Session *session, Error *err);
+
+/* setup.c: MOVER_SETUP, which comes once. Opens the filters. */
+MUST_CHECK bool session_setup(Session *session, const IpcMessage *message, Error *err);
+/* From the thread of a channel: what a filter warns of (FilterSetup.on_warning), for the log of the
+ * host and for the engine. */
+void session_on_warning(void *context, const char *text);
 
 /* stats.c */
 MUST_CHECK bool session_stats(const Session *session, MoverStats *ret_stats, Error *err);
