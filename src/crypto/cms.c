@@ -20,7 +20,13 @@ const char cms_permit_oid[] = UUID_ARC ".2.1";
 
 #define STATEMENT(text, number)                                                                    \
 	{                                                                                          \
-		(text), UUID_ARC ".1." number, LIMIT_STATEMENT_JSON, LIMIT_STATEMENT, false        \
+		.word = (text), .oid = UUID_ARC ".1." number,                                      \
+		.content_max = LIMIT_STATEMENT_JSON, .der_max = LIMIT_STATEMENT                    \
+	}
+#define KEY_STATEMENT(text, number)                                                                \
+	{                                                                                          \
+		.word = (text), .oid = UUID_ARC ".1." number,                                      \
+		.content_max = LIMIT_STATEMENT_JSON, .der_max = LIMIT_STATEMENT, .p384 = true      \
 	}
 static const CmsType type_table[] = {
 	[CMS_CONTENT_OFFER] = STATEMENT("offer", "1"),
@@ -32,9 +38,9 @@ static const CmsType type_table[] = {
 	[CMS_CONTENT_DESTROYED] = STATEMENT("destroyed", "7"),
 	[CMS_CONTENT_GRANT] = STATEMENT("grant", "8"),
 	[CMS_CONTENT_KEY_PACKAGE] = { "key-package", UUID_ARC ".1.9", LIMIT_ENVELOPE, LIMIT_PACKAGE,
-				      true },
-	[CMS_CONTENT_KEY_OFFER] = STATEMENT("key-offer", "10"),
-	[CMS_CONTENT_KEY_RECEIPT] = STATEMENT("key-receipt", "11"),
+				      true, true },
+	[CMS_CONTENT_KEY_OFFER] = KEY_STATEMENT("key-offer", "10"),
+	[CMS_CONTENT_KEY_RECEIPT] = KEY_STATEMENT("key-receipt", "11"),
 };
 static_assert(ARRAY_SIZE(type_table) == CMS_CONTENT_TYPE_COUNT, "one row for each type");
 
@@ -213,6 +219,9 @@ static bool sign(const CmsSigner *signer, const CmsType *type, const uint8_t *pe
 
 	if (!object)
 		return false;
+	if (type->p384 && !cms_is_p384(signer->key))
+		return error_set(err, ERROR_CONFIG, "signing key of %s is not EC P-384",
+				 signer->id.text);
 	if (!size || size > (size_t)type->content_max)
 		return error_set(err, ERROR_LIMIT, "%s of %zu bytes, not 1..%d", type->word, size,
 				 type->content_max);
@@ -239,8 +248,5 @@ bool cms_sign(const CmsSigner *signer, CmsContentType type, const void *json, si
 bool cms_sign_package(const CmsSigner *signer, const uint8_t permit[CMS_PERMIT_BYTES],
 		      const void *envelope, size_t size, Buffer *buffer, Error *err)
 {
-	if (!cms_is_p384(signer->key))
-		return error_set(err, ERROR_CONFIG, "signing key of %s is not EC P-384",
-				 signer->id.text);
 	return sign(signer, cms_type(CMS_CONTENT_KEY_PACKAGE), permit, envelope, size, buffer, err);
 }

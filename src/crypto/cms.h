@@ -76,7 +76,8 @@ int64_t cms_signer_not_after_s(const CmsSigner *signer);
 
 /* Signs 1..LIMIT_STATEMENT_JSON bytes and appends the DER to buffer, after a look at whether it is
  * what was to be made. ERROR_LIMIT if the result is longer than LIMIT_STATEMENT or the buffer's
- * bound, ERROR_INTERNAL. Any type but a key package. */
+ * bound, ERROR_INTERNAL. Any type but a key package; those of a key manager by a
+ * key of EC P-384 only (ERROR_CONFIG). */
 MUST_CHECK bool cms_sign(const CmsSigner *signer, CmsContentType type, const void *json,
 			 size_t size, Buffer *buffer, Error *err);
 
@@ -87,9 +88,9 @@ MUST_CHECK bool cms_sign(const CmsSigner *signer, CmsContentType type, const voi
  * signer's), no CRLs; content inside and of 1..LIMIT_STATEMENT_JSON bytes; exactly the signed
  * attributes content-type, message-digest, signing-time (optional) and signingCertificateV2, no
  * unsigned ones; the expected content type in both places; SHA-384 and ecdsa-with-SHA384; a signer
- * that anchor_verify_certificate accepts for ANCHOR_SIGN and that has the expected role. Appends
- * the content to buffer. ERROR_AUTH with the reason (ERROR_LIMIT for sizes); *ret_signer and buffer
- * stay as they are then.
+ * that anchor_verify_certificate accepts for ANCHOR_SIGN and that has the expected role, and for
+ * what key managers sign a key of EC P-384. Appends the content to buffer. ERROR_AUTH with the
+ * reason (ERROR_LIMIT for sizes); *ret_signer and buffer stay as they are then.
  */
 MUST_CHECK bool cms_verify(const AnchorStore *store, int64_t now_s, const void *der, size_t size,
 			   CmsContentType expected, SpiffeRole expected_role, SpiffeId *ret_signer,
@@ -98,9 +99,9 @@ MUST_CHECK bool cms_verify(const AnchorStore *store, int64_t now_s, const void *
 /*
  * The same for CMS_CONTENT_KEY_PACKAGE: content of 1..LIMIT_ENVELOPE bytes, DER
  * of 1..LIMIT_PACKAGE, and once the signed attribute `permit`. The signer's key is EC P-384
- * (ERROR_CONFIG when signing), and its signature is verified before it is handed out. A package is verified against the one permit that is expected, so
- * that none is opened before it was compared, and only a key manager (SPIFFE_KEYD) may have signed
- * it; which one, the caller compares.
+ * (ERROR_CONFIG when signing), and its signature is verified before it is handed out. A package is
+ * verified against the one permit that is expected, so that none is opened before it was compared,
+ * and only a key manager (SPIFFE_KEYD) may have signed it; which one, the caller compares.
  */
 MUST_CHECK bool cms_sign_package(const CmsSigner *signer, const uint8_t permit[CMS_PERMIT_BYTES],
 				 const void *envelope, size_t size, Buffer *buffer, Error *err);

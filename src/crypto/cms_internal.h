@@ -11,7 +11,8 @@
 typedef struct CmsType {
 	const char *word, *oid;
 	int content_max, der_max; /* bytes */
-	bool is_package;	  /* has a permit, and keys of P-384 alone */
+	bool is_package;	  /* has a permit */
+	bool p384;		  /* signed by a key of EC P-384, or not at all: of key managers */
 } CmsType;
 const CmsType *cms_type(CmsContentType type);
 

@@ -281,7 +281,7 @@ static bool check_signer(CMS_ContentInfo *cms, const AnchorStore *store, int64_t
 		return error_set(err, ERROR_AUTH, "%s signed what only a%s %s may sign",
 				 ret_signer->text, expected->role == SPIFFE_AUTHORITY ? "n" : "",
 				 spiffe_role_word(expected->role));
-	if (expected->type->is_package && !cms_is_p384(X509_get0_pubkey(leaf)))
+	if (expected->type->p384 && !cms_is_p384(X509_get0_pubkey(leaf)))
 		return error_set(err, ERROR_AUTH, "signing key of %s is not EC P-384",
 				 ret_signer->text);
 	return true;

@@ -14,7 +14,8 @@
 #include "wire/json.h"
 
 enum {
-	FORMAT = 1,
+	FORMAT = 2,
+	LAYOUT_1 = 7, /* tables and indexes of format 1, which had no transfers */
 	APPLICATION_ID = 0x534c6b79, /* "SLky": file(1) and we know the file by it */
 	JOURNAL_KEEP =
 		1 << 20, /* bytes of a journal that stays as long: more was a large transaction */
@@ -51,6 +52,9 @@ static const char *const layout[] = {
 	"CREATE TABLE log(number INTEGER PRIMARY KEY, row INTEGER NOT NULL, entry TEXT NOT NULL, "
 	"chain BLOB NOT NULL) STRICT",
 	"CREATE INDEX log_row ON log(row)",
+	"CREATE TABLE transfers(row INTEGER PRIMARY KEY, migration BLOB NOT NULL, "
+	"package BLOB NOT NULL, until INTEGER NOT NULL, digest BLOB NOT NULL, "
+	"record TEXT NOT NULL) STRICT",
 };
 
 static const char *const sql_texts[] = {
@@ -62,7 +66,8 @@ static const char *const sql_texts[] = {
 	[KEY_SQL_LOG_ADD] = "INSERT INTO log(number, row, entry, chain) VALUES(?1, ?2, ?3, ?4)",
 	[KEY_SQL_LOG_FROM] =
 		"SELECT number, row, entry, chain FROM log WHERE number>=?1 ORDER BY number",
-	[KEY_SQL_LOG_LAST_OF] = "SELECT entry FROM log WHERE row=?1 ORDER BY number DESC LIMIT 1",
+	[KEY_SQL_LOG_LAST_OF] = "SELECT number, row, entry, chain FROM log WHERE row=?1 "
+				"ORDER BY number DESC LIMIT 1",
 	[KEY_SQL_KEY_COUNT] = "SELECT coalesce(max(row), 0) FROM keys",
 	[KEY_SQL_KEY_ADD] =
 		"INSERT INTO keys(row, id, version, vm, record) VALUES(?1, ?2, ?3, ?4, ?5)",
@@ -81,6 +86,14 @@ static const char *const sql_texts[] = {
 	[KEY_SQL_ENVELOPE_UPDATE] = "UPDATE envelopes SET wrapped=?2, sealed=?3 WHERE row=?1",
 	[KEY_SQL_ENVELOPE_GET] = "SELECT wrapped, sealed FROM envelopes WHERE row=?1",
 	[KEY_SQL_ENVELOPE_COUNT] = "SELECT count(*) FROM envelopes",
+	[KEY_SQL_TRANSFER_ALL] =
+		"SELECT row, migration, package, until, digest FROM transfers ORDER BY row",
+	[KEY_SQL_TRANSFER_GET] = "SELECT record FROM transfers WHERE row=?1",
+	[KEY_SQL_TRANSFER_PUT] = "REPLACE INTO transfers(row, migration, package, until, digest, "
+				 "record) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+	[KEY_SQL_TRANSFER_FORGET] =
+		"DELETE FROM transfers WHERE row IN (SELECT row FROM transfers "
+		"WHERE until<=?1 ORDER BY until, row LIMIT ?2)",
 	[KEY_SQL_CHECK] = "PRAGMA integrity_check(1)",
 };
 static_assert(ARRAY_SIZE(sql_texts) == KEY_SQL_COUNT, "a text for each statement");
@@ -227,21 +240,21 @@ static bool read_number(const KeyStore *store, const char *sql, uint64_t *ret_nu
 	return ok;
 }
 
-static bool compare_layout(sqlite3_stmt *statement)
+static bool compare_layout(sqlite3_stmt *statement, size_t count)
 {
 	size_t same = 0;
 
 	while (sqlite3_step(statement) == SQLITE_ROW) {
 		const char *text = (const char *)sqlite3_column_text(statement, 0);
 
-		if (same == ARRAY_SIZE(layout) || !text || strcmp(text, layout[same]) != 0)
+		if (same == count || !text || strcmp(text, layout[same]) != 0)
 			return false;
 		same++;
 	}
-	return same == ARRAY_SIZE(layout);
+	return same == count;
 }
 
-static bool check_layout(const KeyStore *store, Error *err)
+static bool check_layout(const KeyStore *store, size_t count, Error *err)
 {
 	sqlite3_stmt *statement = NULL;
 	int code =
@@ -251,7 +264,7 @@ static bool check_layout(const KeyStore *store, Error *err)
 
 	if (code != SQLITE_OK)
 		return key_store_fail(store, "cannot read its tables", err);
-	same = compare_layout(statement);
+	same = compare_layout(statement, count);
 	sqlite3_finalize(statement);
 	return same || error_set(err, ERROR_CONFIG, "key store: its tables are not a key store's");
 }
@@ -265,13 +278,21 @@ static bool prepare_all(KeyStore *store, Error *err)
 	return true;
 }
 
+/* The tables and indexes from number `first` on. */
+static bool add_layout(const KeyStore *store, size_t first, Error *err)
+{
+	for (size_t i = first; i < ARRAY_SIZE(layout); i++)
+		if (!execute(store, layout[i], err))
+			return false;
+	return true;
+}
+
 static bool create(KeyStore *store, Error *err)
 {
 	char mark[64];
 
-	for (size_t i = 0; i < ARRAY_SIZE(layout); i++)
-		if (!execute(store, layout[i], err))
-			return false;
+	if (!add_layout(store, 0, err))
+		return false;
 	snprintf(mark, sizeof(mark), "PRAGMA application_id=%d", APPLICATION_ID);
 	return execute(store, mark, err) && prepare_all(store, err) && key_log_create(store, err);
 }
@@ -289,7 +310,9 @@ static bool check(KeyStore *store, uint64_t format, Error *err)
 				 "key store: format %" PRIu64
 				 " is newer than %d, which this Sealift knows",
 				 format, FORMAT);
-	return check_layout(store, err) && prepare_all(store, err);
+	/* A store of format 1 becomes one of format 2 by a table that is empty. */
+	return check_layout(store, format < FORMAT ? LAYOUT_1 : ARRAY_SIZE(layout), err) &&
+	       (format == FORMAT || add_layout(store, LAYOUT_1, err)) && prepare_all(store, err);
 }
 
 /*

@@ -49,6 +49,8 @@ typedef enum KeyAction {
 	KEY_RETIRED,   /* deactivated */
 	KEY_WIPED,     /* destroyed: the wrapping key is overwritten */
 	KEY_REFUSED,   /* what was asked for was not done; the reason is the detail */
+	KEY_KEPT,      /* the other side has it too, as was agreed: active again, exposed */
+	KEY_ATTESTED,  /* a receipt of the other side was judged and is good; or nothing was there */
 	KEY_ACTION_COUNT,
 } KeyAction;
 extern const char *const key_action_words[KEY_ACTION_COUNT];
@@ -130,7 +132,7 @@ MUST_CHECK bool key_store_add(KeyStore *store, const KeyRecord *key, const Secre
 MUST_CHECK bool key_store_change(KeyStore *store, const KeyRecord *changed, const KeyReason *reason,
 				 Error *err);
 
-/* Writes a log entry alone: KEY_OPENED, KEY_REFUSED. `key` names it by id and version; NULL if none
+/* Writes a log entry alone: KEY_OPENED, KEY_REFUSED, KEY_ATTESTED. `key` names it by id and version; NULL if none
  * was known. ERROR_NOT_FOUND if it is not here. */
 MUST_CHECK bool key_store_note(KeyStore *store, const KeyRecord *key, const KeyReason *reason,
 			       Error *err);
@@ -154,7 +156,16 @@ MUST_CHECK bool key_store_log(KeyStore *store, uint64_t first, KeyLogEntry *ret_
  */
 void key_store_head(const KeyStore *store, uint64_t *ret_entries,
 		    uint8_t ret_chain[KEY_DIGEST_BYTES]);
-/* Reads the whole log, each record and each envelope: ERROR_AUTH names the first entry that was
+/* Whether the file is whole and each index fits its table. ERROR_AUTH; it takes about a second for
+ * 100,000 keys. */
+MUST_CHECK bool key_store_check_file(KeyStore *store, Error *err);
+/* Verifies at most `count` records after row *cursor (0 at first), which it moves, with their
+ * envelopes: each opens, or is empty if the key is destroyed. *cursor is 0 again, and as many
+ * envelopes as records are there, when none is left. ERROR_AUTH. */
+MUST_CHECK bool key_store_verify_keys(KeyStore *store, uint64_t *cursor, size_t count,
+				      size_t *ret_count, Error *err);
+/* Reads the whole log, each record, each envelope and what is remembered of migrations
+ * (key_store_transfers.h): ERROR_AUTH names the first entry that was
  * changed, removed or put elsewhere, or the key whose record is not what its last entry says or
  * does not open. A few thousand keys a second: a task for a person's command, not for an answer to
  * a peer. */

@@ -37,14 +37,19 @@ typedef enum KeySql {
 	KEY_SQL_ENVELOPE_UPDATE,
 	KEY_SQL_ENVELOPE_GET,
 	KEY_SQL_ENVELOPE_COUNT,
+	KEY_SQL_TRANSFER_ALL,
+	KEY_SQL_TRANSFER_GET,
+	KEY_SQL_TRANSFER_PUT,
+	KEY_SQL_TRANSFER_FORGET,
 	KEY_SQL_CHECK,
 	KEY_SQL_COUNT,
 } KeySql;
 
-/* The end of the log. */
+/* The end of the log, and what else is under its MAC. */
 typedef struct KeyLogHead {
 	uint64_t entries;
 	uint8_t chain[KEY_DIGEST_BYTES];
+	uint8_t transfers[KEY_DIGEST_BYTES]; /* key_transfers_digest */
 } KeyLogHead;
 
 struct KeyStore {
@@ -107,6 +112,14 @@ MUST_CHECK bool key_log_check_last(KeyStore *store, uint64_t row, const KeyRecor
 				   const uint8_t digest[KEY_DIGEST_BYTES], Error *err);
 /* The action may lead from one state to the other. `adding`: there was none before. */
 bool key_action_fits(KeyAction action, bool adding, KeyState from, KeyState to);
+
+/* key_store_transfers.c: the digest of all rows of migrations as they are in the file; zeros if there
+ * is none. */
+MUST_CHECK bool key_transfers_digest(KeyStore *store, uint8_t ret_digest[KEY_DIGEST_BYTES],
+				     Error *err);
+
+/* For key_store_verify: that, and the record of each row. */
+MUST_CHECK bool key_transfers_verify(KeyStore *store, Error *err);
 
 /* key_store_rows.c: for key_store_verify. Every record in order of its row. */
 MUST_CHECK bool key_rows_verify(KeyStore *store, uint64_t rows, Error *err);

@@ -14,7 +14,7 @@
 
 const char *const key_action_words[KEY_ACTION_COUNT] = {
 	"created",  "activated", "opened",  "rotated", "offered", "received",
-	"returned", "discarded", "retired", "wiped",   "refused",
+	"returned", "discarded", "retired", "wiped",   "refused", "kept", "attested",
 };
 
 #define WORDS(o, m, table, n)                                                                      \
@@ -64,6 +64,7 @@ static const ActionRow action_rows[] = {
 	{ KEY_RETIRED, false, KEY_ACTIVE, KEY_DEACTIVATED },
 	{ KEY_OFFERED, false, KEY_ACTIVE, KEY_EXPORTING },
 	{ KEY_RETURNED, false, KEY_EXPORTING, KEY_ACTIVE },
+	{ KEY_KEPT, false, KEY_EXPORTING, KEY_ACTIVE },
 	{ KEY_WIPED, false, KEY_EXPORTING, KEY_DESTROYED },
 	{ KEY_WIPED, false, KEY_DEACTIVATED, KEY_DESTROYED },
 	{ KEY_DISCARDED, false, KEY_IMPORTED, KEY_DESTROYED },
@@ -71,7 +72,7 @@ static const ActionRow action_rows[] = {
 
 bool key_action_fits(KeyAction action, bool adding, KeyState from, KeyState to)
 {
-	if (action == KEY_OPENED || action == KEY_REFUSED)
+	if (action == KEY_OPENED || action == KEY_REFUSED || action == KEY_ATTESTED)
 		return !adding && from == to;
 	for (size_t i = 0; i < ARRAY_SIZE(action_rows); i++)
 		if (action_rows[i].action == action && action_rows[i].adding == adding &&
@@ -80,17 +81,23 @@ bool key_action_fits(KeyAction action, bool adding, KeyState from, KeyState to)
 	return false;
 }
 
+/* Without transfers it is the MAC of format 1, so that a store of that format opens. */
 static bool make_mac(const KeyStore *store, const KeyLogHead *head,
 		     uint8_t ret_mac[KEY_DIGEST_BYTES], Error *err)
 {
-	static const char label[] = "sealift key log head 1";
-	uint8_t text[sizeof(label) + 8 + KEY_DIGEST_BYTES];
+	enum { LABEL_BYTES = sizeof("sealift key log head 1") };
+	static const uint8_t none[KEY_DIGEST_BYTES];
+	bool has_transfers = memcmp(head->transfers, none, sizeof(none)) != 0;
+	uint8_t text[LABEL_BYTES + 8 + KEY_DIGEST_BYTES + KEY_DIGEST_BYTES];
+	size_t length = sizeof(text) - (has_transfers ? 0 : KEY_DIGEST_BYTES);
 	unsigned int size = 0;
 
-	memcpy(text, label, sizeof(label));
-	store_be64(text + sizeof(label), head->entries);
-	memcpy(text + sizeof(label) + 8, head->chain, KEY_DIGEST_BYTES);
-	if (HMAC(EVP_sha384(), secret_peek(store->log_key), KEY_LOG_KEY_BYTES, text, sizeof(text),
+	memcpy(text, has_transfers ? "sealift key log head 2" : "sealift key log head 1",
+	       LABEL_BYTES);
+	store_be64(text + LABEL_BYTES, head->entries);
+	memcpy(text + LABEL_BYTES + 8, head->chain, KEY_DIGEST_BYTES);
+	memcpy(text + LABEL_BYTES + 8 + KEY_DIGEST_BYTES, head->transfers, KEY_DIGEST_BYTES);
+	if (HMAC(EVP_sha384(), secret_peek(store->log_key), KEY_LOG_KEY_BYTES, text, length,
 		 ret_mac, &size) &&
 	    size == KEY_DIGEST_BYTES)
 		return true;
@@ -177,7 +184,7 @@ static bool check_mac(KeyStore *store, const KeyLogHead *head, const uint8_t *ma
 	if (!make_mac(store, head, expected, err))
 		return false;
 	return CRYPTO_memcmp(mac, expected, sizeof(expected)) == 0 ||
-	       error_set(err, ERROR_AUTH, "key store: the log's head was changed");
+	       error_set(err, ERROR_AUTH, "key store: the log's head was changed, or a row of transfers");
 }
 
 bool key_log_load(KeyStore *store, Error *err)
@@ -200,7 +207,8 @@ bool key_log_load(KeyStore *store, Error *err)
 	store->log_key = store->root->type->unwrap(store->root, wrapped, err);
 	if (!store->log_key)
 		return error_prefix(err, "key store: it was made with another root key");
-	if (!check_mac(store, &head, mac, err))
+	if (!key_transfers_digest(store, head.transfers, err) ||
+	    !check_mac(store, &head, mac, err))
 		return false;
 	store->head = store->saved = head;
 	return check_end(store, err);
@@ -232,6 +240,47 @@ bool key_log_append(KeyStore *store, KeyLogEntry *entry, Error *err)
 	return true;
 }
 
+/* The chain of the entry before this one; zeros before the first. */
+static bool chain_before(KeyStore *store, uint64_t number, uint8_t ret_chain[KEY_DIGEST_BYTES],
+			 Error *err)
+{
+	AUTO_KEY_SQL sqlite3_stmt *statement = key_sql(store, KEY_SQL_LOG_FROM);
+	uint64_t found = 0;
+	int code;
+
+	memset(ret_chain, 0, KEY_DIGEST_BYTES);
+	if (number <= 1)
+		return true;
+	sqlite3_bind_int64(statement, 1, (sqlite3_int64)(number - 1));
+	code = sqlite3_step(statement);
+	if (code != SQLITE_ROW && code != SQLITE_DONE)
+		return key_store_fail(store, "cannot read the log", err);
+	return (code == SQLITE_ROW && key_sql_number(statement, 0, &found, err) &&
+		found == number - 1 &&
+		key_sql_blob(statement, 3, ret_chain, KEY_DIGEST_BYTES, err)) ||
+	       error_set(err, ERROR_AUTH, "key store: log entry %" PRIu64 " is missing",
+			 number - 1);
+}
+
+/* An entry that is rewritten to fit a record that was does not fit the chain any more. The whole
+ * chain is walked at the start, not here: two rows are read more. */
+static bool check_link(KeyStore *store, sqlite3_stmt *statement, const KeyLogEntry *entry,
+		       Error *err)
+{
+	uint8_t before[KEY_DIGEST_BYTES], chain[KEY_DIGEST_BYTES];
+
+	if (!chain_before(store, entry->number, before, err) ||
+	    !digest_sha384_pair(before, sizeof(before), sqlite3_column_blob(statement, 2),
+				(size_t)sqlite3_column_bytes(statement, 2), chain, err))
+		return false;
+	/* After a commit that may have been made the head is read anew by the next change. */
+	return ((store->uncertain || entry->number <= store->head.entries) &&
+		!memcmp(chain, entry->chain, sizeof(chain))) ||
+	       error_set(err, ERROR_AUTH,
+			 "key store: log entry %" PRIu64 " or the one before was changed",
+			 entry->number);
+}
+
 bool key_log_check_last(KeyStore *store, uint64_t row, const KeyRecord *key,
 			const uint8_t digest[KEY_DIGEST_BYTES], Error *err)
 {
@@ -248,8 +297,10 @@ bool key_log_check_last(KeyStore *store, uint64_t row, const KeyRecord *key,
 	if (code == SQLITE_DONE)
 		return error_set(err, ERROR_AUTH,
 				 "key store: no log entry says how key %s came here", id);
-	if (!key_sql_json(statement, 0, &unchained_schema, &last, NULL, err))
+	if (!read_entry(statement, &last, err))
 		return error_prefix(err, "key store: the last log entry of key %s", id);
+	if (!check_link(store, statement, &last, err))
+		return false;
 	if (last.row != row || last.version != key->version ||
 	    memcmp(last.key, key->id, KEY_ID_BYTES) != 0 || last.to != key->state ||
 	    memcmp(last.record, digest, KEY_DIGEST_BYTES) != 0)
@@ -346,7 +397,7 @@ static bool walk_log(KeyStore *store, LogWalk *walk, Error *err)
 }
 
 /* An index that does not fit its table would hide rows from those who look through it. */
-static bool check_indexes(KeyStore *store, Error *err)
+bool key_store_check_file(KeyStore *store, Error *err)
 {
 	AUTO_KEY_SQL sqlite3_stmt *statement = key_sql(store, KEY_SQL_CHECK);
 	const char *text;
@@ -364,8 +415,8 @@ bool key_store_verify(KeyStore *store, uint64_t *ret_entries, Error *err)
 {
 	LogWalk walk = { 0 };
 
-	if (!check_indexes(store, err) || !walk_log(store, &walk, err) ||
-	    !key_rows_verify(store, walk.rows, err))
+	if (!key_store_check_file(store, err) || !walk_log(store, &walk, err) ||
+	    !key_rows_verify(store, walk.rows, err) || !key_transfers_verify(store, err))
 		return false;
 	*ret_entries = walk.entries;
 	return true;

@@ -404,7 +404,8 @@ static bool note(KeyStore *store, const KeyRecord *key, const KeyReason *reason,
 
 bool key_store_note(KeyStore *store, const KeyRecord *key, const KeyReason *reason, Error *err)
 {
-	if (reason->action != KEY_REFUSED && (reason->action != KEY_OPENED || !key))
+	if (reason->action != KEY_REFUSED && reason->action != KEY_ATTESTED &&
+	    (reason->action != KEY_OPENED || !key))
 		return error_set(err, ERROR_USAGE, "\"%s\" is no note",
 				 key_action_words[reason->action]);
 	if (!key_store_enter(store, err))
@@ -449,6 +450,27 @@ static bool count_envelopes(KeyStore *store, uint64_t rows, Error *err)
 	return count == rows ||
 	       error_set(err, ERROR_AUTH, "key store: %" PRIu64 " envelopes for %" PRIu64 " keys",
 			 count, rows);
+}
+
+bool key_store_verify_keys(KeyStore *store, uint64_t *cursor, size_t count, size_t *ret_count,
+			   Error *err)
+{
+	AUTO_KEY_SQL sqlite3_stmt *statement = key_sql(store, KEY_SQL_KEY_LIST);
+	KeyRow row = { .row = *cursor };
+	size_t done = 0;
+	int code = SQLITE_ROW;
+
+	sqlite3_bind_int64(statement, 1, *cursor > INT64_MAX ? INT64_MAX : (sqlite3_int64)*cursor);
+	while (done < count && (code = sqlite3_step(statement)) == SQLITE_ROW) {
+		if (!read_row(store, statement, &row, err) || !verify_envelope(store, &row, err))
+			return false;
+		done++;
+	}
+	if (code != SQLITE_ROW && code != SQLITE_DONE)
+		return key_store_fail(store, "cannot read the keys", err);
+	*cursor = code == SQLITE_ROW ? row.row : 0;
+	*ret_count = done;
+	return *cursor || count_envelopes(store, row.row, err);
 }
 
 bool key_rows_verify(KeyStore *store, uint64_t rows, Error *err)

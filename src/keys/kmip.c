@@ -184,23 +184,27 @@ static bool ask_state(KmipProvider *provider, const char *reference, int64_t dea
 	return *ret_gone || fate == FATE_ANSWERED;
 }
 
+/* Not found is as good as done: the first of two tries was heard, or another was faster. */
+static bool is_done(Fate fate, const Error *err)
+{
+	return fate == FATE_ANSWERED || (fate == FATE_REFUSED && err->category == ERROR_NOT_FOUND);
+}
+
 static bool deactivate(KmipProvider *provider, const char *reference, int64_t deadline_us,
 		       Error *err)
 {
 	KmipRequest request = { .operation = KMIP_REVOKE, .reference = reference };
 	KmipAnswer answer;
 
-	return ask(provider, &request, false, deadline_us, &answer, err) == FATE_ANSWERED;
+	return is_done(ask(provider, &request, false, deadline_us, &answer, err), err);
 }
 
 static bool destroy(KmipProvider *provider, const char *reference, int64_t deadline_us, Error *err)
 {
 	KmipRequest request = { .operation = KMIP_DESTROY, .reference = reference };
 	KmipAnswer answer;
-	Fate fate = ask(provider, &request, true, deadline_us, &answer, err);
 
-	/* Not found: the first of two tries was heard, or another was faster. */
-	return fate == FATE_ANSWERED || (fate == FATE_REFUSED && err->category == ERROR_NOT_FOUND);
+	return is_done(ask(provider, &request, true, deadline_us, &answer, err), err);
 }
 
 static bool kmip_destroy(KeyProvider *base, const char *reference, Error *err)

@@ -4,8 +4,8 @@
  * store. A provider runs in a process of its own (programs/keyhelper), which has the network or the
  * third party's module and no store; calls block until they are answered or their deadline is over.
  *
- * What is stored is opaque: our key manager wraps a value before it gives it away (key_wrap.h),
- * unless it was configured not to, so that nobody who keeps a copy of what was deleted can use it.
+ * What is stored is opaque: our key manager wraps a value before it gives it away (key_wrap.h), so
+ * that nobody who keeps a copy of what was deleted can use it.
  */
 #ifndef SEALIFT_KEYS_PROVIDER_H
 #define SEALIFT_KEYS_PROVIDER_H

@@ -234,6 +234,10 @@ static const Maker makers[] = {
 	{ CMS_CONTENT_KEY_OFFER, 0, 0, 0, false, NULL },
 	{ CMS_CONTENT_KEY_OFFER, 1, CMS_PERMIT_BYTES, V_ASN1_OCTET_STRING, false,
 	  "attribute that is not known" },
+	{ CMS_CONTENT_KEY_OFFER, 0, 0, 0, true, "is not EC P-384" },
+	{ CMS_CONTENT_KEY_RECEIPT, 0, 0, 0, false, NULL },
+	{ CMS_CONTENT_KEY_RECEIPT, 0, 0, 0, true, "is not EC P-384" },
+	{ CMS_CONTENT_OFFER, 0, 0, 0, true, NULL },
 	{ CMS_CONTENT_OFFER, 1, CMS_PERMIT_BYTES, V_ASN1_OCTET_STRING, false,
 	  "attribute that is not known" },
 };
@@ -315,7 +319,10 @@ static void test_small_key_does_not_sign(void **state)
 	assert_non_null(signer);
 	assert_false(cms_sign_package(signer, permit, envelope, sizeof(envelope), &der, &err));
 	assert_int_equal(err.category, ERROR_CONFIG);
-	assert_true(cms_sign(signer, CMS_CONTENT_KEY_OFFER, "{}", 2, &der, &err));
+	assert_false(cms_sign(signer, CMS_CONTENT_KEY_OFFER, "{}", 2, &der, &err));
+	assert_false(cms_sign(signer, CMS_CONTENT_KEY_RECEIPT, "{}", 2, &der, &err));
+	assert_int_equal(err.category, ERROR_CONFIG);
+	assert_true(cms_sign(signer, CMS_CONTENT_OFFER, "{}", 2, &der, &err));
 }
 
 int main(void)

@@ -119,7 +119,7 @@ static void an_action_says_what_was_done(void **state)
 				     ERROR_USAGE, "makes no key exporting that is active", &f->err);
 	for (KeyAction action = 0; action < KEY_ACTION_COUNT; action++) {
 		reason = sample_reason(action);
-		if (action == KEY_OPENED || action == KEY_REFUSED)
+		if (action == KEY_OPENED || action == KEY_REFUSED || action == KEY_ATTESTED)
 			assert_works(key_store_note(f->store, &key, &reason, &f->err), &f->err);
 		else
 			assert_fails(key_store_note(f->store, &key, &reason, &f->err), ERROR_USAGE,
@@ -128,7 +128,7 @@ static void an_action_says_what_was_done(void **state)
 	reason = sample_reason(KEY_OPENED);
 	assert_fails(key_store_note(f->store, NULL, &reason, &f->err), ERROR_USAGE, "is no note",
 		     &f->err);
-	expect_verified(f, 3);
+	expect_verified(f, 4);
 }
 
 static void a_bad_newcomer_is_refused(void **state)

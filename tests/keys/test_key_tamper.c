@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "crypto/digest.h"
+#include "keys/key_store_transfers.h"
 
 /* Keys 1..3: active; exporting and back; destroyed. Ten entries with a refusal at the end. */
 static void fill(KeyFixture *f)
@@ -350,8 +351,8 @@ static void formats_of_others_are_refused(void **state)
 {
 	KeyFixture *f = *state;
 
-	expect_refused(f, "PRAGMA user_version=2", ERROR_CONFIG, "format 2 is newer than 1");
-	expect_refused(f, "PRAGMA user_version=1; PRAGMA application_id=7", ERROR_CONFIG,
+	expect_refused(f, "PRAGMA user_version=3", ERROR_CONFIG, "format 3 is newer than 2");
+	expect_refused(f, "PRAGMA user_version=2; PRAGMA application_id=7", ERROR_CONFIG,
 		       "another program's");
 	expect_refused(f, "PRAGMA application_id=0x534c6b79; CREATE TABLE more(x)", ERROR_CONFIG,
 		       "its tables are not a key store's");
@@ -376,6 +377,22 @@ static void a_log_mode_of_others_is_left(void **state)
 	assert_int_equal(access(log, F_OK), -1);
 }
 
+static void fill_transfer(KeyFixture *f)
+{
+	KeyReason reason = sample_reason(KEY_ATTESTED);
+	TransferRecord record = { .migration = { 1 },
+				  .vm = "8a6b0f9e-4c5d-4e1f-9a3b-2c7d6e5f4a3b",
+				  .owner = "csp-a.example",
+				  .epoch = 1,
+				  .source = "csp-a.example",
+				  .destination = "csp-b.example" };
+
+	assert_works(key_store_begin(f->store, &f->err), &f->err);
+	assert_works(key_store_note(f->store, NULL, &reason, &f->err), &f->err);
+	assert_works(key_store_transfer_put(f->store, &record, &f->err), &f->err);
+	assert_works(key_store_commit(f->store, &f->err), &f->err);
+}
+
 static void a_cut_file_is_refused(void **state)
 {
 	enum { PAGE = 4096 };
@@ -386,6 +403,8 @@ static void a_cut_file_is_refused(void **state)
 	uint64_t entries;
 
 	fill(f);
+	/* Or the last page would be an empty table's, which has nothing to lose. */
+	fill_transfer(f);
 	key_fixture_close(f);
 	assert_works(file_read(f->path, 1 << 20, &whole, &f->err), &f->err);
 	/* One byte is nothing to SQLite, and nothing is a new store: key_store.h. */

@@ -42,6 +42,72 @@ static void with_files_nothing_works(void **state)
 	}
 }
 
+/* --- the one port of the configured key manager --- */
+
+static in_port_t ports[2]; /* two that listen, in network order; an attempt has no parameter */
+
+static int listen_anywhere(in_port_t *ret_port)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET,
+				       .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t size = sizeof(address);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (const struct sockaddr *)&address, size), 0);
+	assert_int_equal(listen(fd, 8), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+	*ret_port = address.sin_port;
+	return fd;
+}
+
+static bool connect_to(in_port_t port)
+{
+	const struct sockaddr_in address = { .sin_family = AF_INET,
+					     .sin_port = port,
+					     .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	AUTO_FD int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return fd >= 0 && !connect(fd, (const struct sockaddr *)&address, sizeof(address));
+}
+
+static bool connect_to_first(void)
+{
+	return connect_to(ports[0]);
+}
+
+static bool connect_to_second(void)
+{
+	return connect_to(ports[1]);
+}
+
+static void one_port_is_reached_and_no_other(void **state)
+{
+	AUTO_FD int first = listen_anywhere(&ports[0]);
+	AUTO_FD int second = listen_anywhere(&ports[1]);
+	SandboxPolicy policy = *keyhelper_policies[HELPER_KIND_KMIP];
+	Error err = ERROR_INIT;
+	SandboxReport report;
+
+	(void)state;
+	assert_true(first >= 0 && second >= 0);
+	assert_true(sandbox_probe(&not_given, &report, &err));
+	if (report.landlock_abi < 4)
+		skip();
+	assert_int_equal(attempt_in(&policy, &not_given, false, true, connect_to_first),
+			 OUTCOME_WORKED);
+	assert_int_equal(attempt_in(&policy, &not_given, false, true, connect_to_second),
+			 OUTCOME_WORKED);
+	policy.connect_ports[0] = ntohs(ports[0]);
+	assert_int_equal(attempt_in(&policy, &not_given, false, true, connect_to_first),
+			 OUTCOME_WORKED);
+	assert_int_equal(attempt_in(&policy, &not_given, false, true, connect_to_second),
+			 OUTCOME_REFUSED);
+	policy.connect_ports[1] = ntohs(ports[1]);
+	assert_int_equal(attempt_in(&policy, &not_given, false, true, connect_to_second),
+			 OUTCOME_WORKED);
+}
+
 /* --- the sandbox with files, and what is in it --- */
 
 typedef struct Place {
@@ -263,6 +329,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(without_files_all_is_refused),
+		cmocka_unit_test(one_port_is_reached_and_no_other),
 		cmocka_unit_test(with_files_nothing_works),
 		cmocka_unit_test(with_files_just_those),
 		cmocka_unit_test(paths_and_variables),

@@ -253,6 +253,41 @@ class LiesTest(unittest.TestCase):
                                   text='not certain whether "once" was stored')
                     self.assertEqual(server.count(REGISTER), before + 1)
 
+    def test_destroy_again_after_a_lost_answer(self):
+        """Whichever answer was lost, and whether the server knows a key that was destroyed or not."""
+        for operation, nth in ((STATE, 1), (REVOKE, 1), (DESTROY, 1), (STATE, 2)):
+            for forgets in (False, True):
+                self.destroy_twice(operation, nth, forgets)
+
+    def destroy_twice(self, operation, nth, forgets):
+        with self.server() as server, self.client(server) as alice:
+            reference = alice.ok("put", "label", VALUE.hex())
+
+            def lose(request, honest):
+                if server.count(operation) < nth:
+                    return honest
+                if forgets and server.objects.get(reference, (None, 0))[1] == 5:
+                    del server.objects[reference]
+                raise Drop()
+            server.lies[operation] = lose
+            alice.ask("destroy", reference)
+            self.assertGreaterEqual(server.count(operation), nth)
+            server.lies.clear()
+            alice.ok("destroy", reference)
+            self.assertEqual(server.objects.get(reference, (None, 5))[1], 5)
+            alice.ok("destroy", reference)
+
+    def test_another_destroys_it_between_two_requests(self):
+        for operation in (REVOKE, DESTROY):
+            with self.server() as server, self.client(server) as alice:
+                reference = alice.ok("put", "label", VALUE.hex())
+
+                def gone(request, honest, operation=operation):
+                    server.objects.pop(reference, None)
+                    return refusal(operation, 1, f"no {reference}")
+                server.lies[operation] = gone
+                alice.ok("destroy", reference)
+
     def test_a_broken_connection_is_dialled_anew_once(self):
         with self.server() as server, self.client(server) as alice:
             server.objects["key"] = [VALUE, 2]
