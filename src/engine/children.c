@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "crypto/spiffe.h"
 #include "engine/engine.h"
+#include "engine/keys.h"
 
 enum { RESTART_SECONDS = 1, EXPIRY_WARNING_S = 86400 };
 
@@ -95,6 +96,7 @@ void children_distrust(Engine *engine, const char *domain)
 	const RoleForget forget = forget_of(domain);
 	Error err = ERROR_INIT;
 
+	keys_distrust(engine, &forget);
 	if (engine->verifier && !child_send(engine->verifier, ROLE_FORGET, 0, &role_forget_schema, &forget,
 					    NULL, 0, &err))
 		log_warning(engine->log, "distrust of %s: notary: %s", domain, err.text);
@@ -110,6 +112,8 @@ bool children_retrust(Engine *engine, const DomainRecord *domain, Error *err)
 {
 	const RoleForget forget = forget_of(domain->domain);
 
+	/* The key manager does not wait for those two, nor they for it. */
+	keys_retrust(engine, &forget, domain);
 	if (!engine->gate || !engine->verifier)
 		return error_set(err, ERROR_UNAVAILABLE, "gate or notary is being restarted");
 	return send_both(engine, ROLE_FORGET, &role_forget_schema, &forget, err) &&
@@ -135,6 +139,8 @@ static void take_crl(Engine *engine, const RoleCrl *crl, const NotaryCrl *answer
 		log_warning(engine->log, "CRL of %s: %s", crl->domain, err.text);
 	else if (answer->newer)
 		log_info(engine->log, "newer CRL domain=%s", crl->domain);
+	if (answer->newer)
+		keys_take_crl(engine, crl);
 }
 
 bool children_check_crl(Engine *engine, const char *domain, const void *crl, size_t size,
@@ -418,25 +424,33 @@ static void on_gate_gone(void *context, Child *child, const Error *cause)
 	schedule_restart(engine);
 }
 
-/* argv of a child: MODE, --user U:G where we are root and a user is configured. */
-Child *children_spawn(Engine *engine, const char *program, const char *mode, const char *user,
-		      const int *fds, size_t n_fds, const IpcRule *rules, const ChildEvents *events,
-		      Error *err)
+/* argv of a child: MODES, --user U:G where we are root and a user is configured. */
+Child *children_spawn_with(Engine *engine, const char *program, const char *const *modes,
+			   const char *user, const int *fds, size_t n_fds, const IpcRule *rules,
+			   const ChildEvents *events, void *context, Error *err)
 {
 	char path[LIMIT_PATH + 32];
-	const char *arguments[4] = { NULL };
+	const char *arguments[5] = { NULL };
 	size_t used = 0;
 	ChildSpec spec = { .path = path, .args = arguments, .fds_count = n_fds, .rules = rules };
 
 	snprintf(path, sizeof(path), "%s/%s", engine->config.libexec_directory, program);
-	if (mode)
-		arguments[used++] = mode;
+	for (; used < 2 && modes[used]; used++)
+		arguments[used] = modes[used];
 	if (user[0] && !geteuid()) {
 		arguments[used++] = "--user";
 		arguments[used++] = user;
 	}
 	memcpy(spec.fds, fds, n_fds * sizeof(*fds));
-	return child_new(engine->base, &spec, events, engine, err);
+	return child_new(engine->base, &spec, events, context, err);
+}
+
+Child *children_spawn(Engine *engine, const char *program, const char *mode, const char *user,
+		      const int *fds, size_t n_fds, const IpcRule *rules, const ChildEvents *events,
+		      Error *err)
+{
+	return children_spawn_with(engine, program, (const char *const[]){ mode, NULL }, user, fds,
+				   n_fds, rules, events, engine, err);
 }
 
 static const ChildEvents notary_events = { on_notary_message, on_notary_gone };

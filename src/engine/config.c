@@ -202,6 +202,7 @@ static bool set_users(const char *path, const config_setting_t *setting, const C
 		{ "notary", set_role_user, offsetof(Config, notary_user), false, LIMIT_NAME },
 		{ "mover", set_role_user, offsetof(Config, mover_user), false, LIMIT_NAME },
 		{ "keyd", set_role_user, offsetof(Config, keyd_user), false, LIMIT_NAME },
+		{ "keyhelper", set_role_user, offsetof(Config, keyhelper_user), false, LIMIT_NAME },
 		{ "qemu", set_qemu_user, offsetof(Config, resources), false, LIMIT_NAME },
 	};
 
@@ -237,6 +238,8 @@ static const ConfigRow rows[] = {
 	DIRECTORY("boot_directory", boot_directory),
 	TEXT("qemu", resources.qemu_path),
 	TEXT("qemu_img", resources.qemu_img_path),
+	TEXT("swtpm", resources.swtpm_path),
+	DIRECTORY("tpm_directory", resources.tpm_directory),
 	{ "accel", set_accel, offsetof(Config, resources.accel), false },
 	{ "memory", set_memory, offsetof(Config, resources.memory), false },
 	COUNT("prealloc_threads", config_set_count, resources.prealloc_threads, 1, THREADS_MAX),
@@ -249,7 +252,7 @@ static const ConfigRow rows[] = {
 	COUNT("reservations_per_domain", config_set_count, per_domain, 1, LIMIT_MIGRATIONS),
 	COUNT("lease_seconds", config_set_count, policy.lease_s, 1, SECONDS_MAX),
 	COUNT("transfer_seconds", config_set_seconds_as_ms, policy.transfer_ms, 1, SECONDS_MAX),
-	COUNT("max_channels", set_channels, policy.max_channels, 1, LIMIT_CHANNELS - 1),
+	COUNT("max_channels", set_channels, policy.max_channels, 1, LIMIT_STREAM_CHANNELS - 1),
 	{ "aead", set_aead, offsetof(Config, policy.aead), false, LIMIT_NAME },
 	{ "log_level", set_level, offsetof(Config, log_level), false },
 };
@@ -269,7 +272,7 @@ static void set_defaults(Config *config)
 	config->policy.per_peer = 1;
 	config->policy.lease_s = 30;
 	config->policy.transfer_ms = 3600000;
-	config->policy.max_channels = LIMIT_CHANNELS;
+	config->policy.max_channels = LIMIT_STREAM_CHANNELS;
 	snprintf(config->policy.aead, sizeof(config->policy.aead), "auto");
 	config->policy.guard = MOVER_GUARD_ENFORCE;
 }
@@ -301,6 +304,9 @@ static bool finish(const char *path, const config_t *file, Config *config, Error
 		 config->run_directory);
 	if (!config->boot_directory[0])
 		snprintf(config->boot_directory, LIMIT_PATH, "%.*s/boot", CONFIG_DIRECTORY_MAX,
+			 config->state_directory);
+	if (!config->resources.tpm_directory[0])
+		snprintf(config->resources.tpm_directory, LIMIT_PATH, "%.*s/tpm", CONFIG_DIRECTORY_MAX,
 			 config->state_directory);
 	if (!config->keys.store[0])
 		snprintf(config->keys.store, LIMIT_PATH, "%.*s/keys", CONFIG_DIRECTORY_MAX,

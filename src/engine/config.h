@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "migration/migration.h"
+#include "role/keyd_messages.h"
 #include "vmm/resources.h"
 
 enum {
@@ -21,12 +22,33 @@ typedef struct ConfigTrust {
 	char crl[LIMIT_PATH];
 } ConfigTrust;
 
+/* What a helper of the key manager is told: role/key_messages.h. */
+typedef struct ConfigHelper {
+	char name[LIMIT_NAME]; /* of the back-end; "" of a root key */
+	HelperKind kind;
+	union {
+		HelperKmip kmip;
+		HelperPkcs11 pkcs11;
+		HelperTpm2 tpm2;
+		HelperBarbican barbican;
+	};
+	char files[HELPER_PART_COUNT][LIMIT_PATH]; /* opened for it; "": it gets none */
+} ConfigHelper;
+
 /* The key manager's part. */
 typedef struct ConfigKeys {
 	bool wanted;		/* the group is there */
-	char root[LIMIT_PATH];	/* the root key's file */
+	char root[LIMIT_PATH];	/* the root key's file; "" if a helper has it */
+	bool root_is_helper;
+	ConfigHelper root_helper;
+	ConfigHelper backends[KEYD_BACKENDS - 1];
+	size_t backends_count;
+	char default_backend[LIMIT_NAME]; /* of keys that are made without one being named */
 	char store[LIMIT_PATH]; /* directory of the key store */
 	bool group_may_destroy; /* members of api_group may destroy keys */
+	/* PEM: what the key manager signs by, and what is sealed for it; all "" or none */
+	char certificate[LIMIT_PATH], key[LIMIT_PATH];
+	char agree_certificate[LIMIT_PATH], agree_key[LIMIT_PATH];
 } ConfigKeys;
 
 typedef struct Config {
@@ -44,7 +66,7 @@ typedef struct Config {
 	/* "UID:GID" that each role becomes when the engine is root; "": the engine's own, warned of
 	 */
 	char gate_user[LIMIT_NAME], notary_user[LIMIT_NAME], mover_user[LIMIT_NAME];
-	char keyd_user[LIMIT_NAME];
+	char keyd_user[LIMIT_NAME], keyhelper_user[LIMIT_NAME];
 	ConfigKeys keys;
 	char api_group[LIMIT_NAME]; /* "": none */
 	gid_t api_gid;		    /* its number, looked up when the file was read */

@@ -82,5 +82,11 @@ ConfigSet config_set_networks;
 
 /* The key manager; target is ConfigKeys. */
 ConfigSet config_set_keys;
+/* config_helpers.c: the same target. */
+ConfigSet config_set_backends;
+MUST_CHECK bool config_read_root(const char *path, const config_setting_t *setting,
+				 ConfigKeys *keys, Error *err);
+MUST_CHECK bool config_check_default_backend(const char *path, const config_setting_t *keys_group,
+					     const ConfigKeys *keys, Error *err);
 
 #endif

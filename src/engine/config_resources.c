@@ -99,6 +99,7 @@ bool config_set_pools(const char *path, const config_setting_t *setting, const C
 		{ "directory", config_set_text, offsetof(PoolResource, directory), true,
 		  LIMIT_PATH },
 		{ "direct", config_set_bool, offsetof(PoolResource, direct), false },
+		{ "own", config_set_bool, offsetof(PoolResource, own), false },
 		{ "local", config_set_bool, offsetof(PoolResource, access.local), false },
 		{ "domains", set_domains, offsetof(PoolResource, access), false },
 	};

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "engine/key_backends.h"
 #include "sandbox/sandbox.h"
 #include "wire/json.h"
 
@@ -19,6 +20,8 @@ enum {
 	RESTART_LAST_S = 64,
 	SETTLED_S = 60, /* who has served so long starts with a short pause again */
 	ANSWER_S = 30,	/* a key manager that takes longer is ended */
+	START_S = 120,	/* and one that says for so long not how far it is with verifying its store */
+	PROGRESS_S = 10,
 	WATCH_S = 5,
 	HEAD_JSON_MAX = 512,
 };
@@ -36,8 +39,11 @@ typedef struct Waiting {
 
 struct KeyManager {
 	Child *child;
+	KeyBackends *backends;
 	bool ready;
-	int64_t started_us, ready_us;
+	int64_t started_us; /* or when it last said how far it is */
+	int64_t ready_us, logged_us;
+	KeydProgress progress;
 	unsigned int pause_s;
 	struct event *restart, *watch;
 	Error cause; /* why it is away; category 0 while it starts */
@@ -83,11 +89,29 @@ static bool write_head(Engine *engine, const KeydHead *head, Error *err)
 	       file_replace(path, json.data, json.used, 0600, err);
 }
 
-static void take_head(Engine *engine, const KeydHead *head)
+/* A log only grows: one that does not is of another store than the one that was answered from. */
+static bool check_grown(const KeydHead *known, const KeydHead *head, Error *err)
+{
+	if (head->entries < known->entries)
+		return error_set(err, ERROR_AUTH,
+				 "it says that its log has %" PRIu64 " entries, though it had %" PRIu64
+				 ": its store was put back while it ran",
+				 head->entries, known->entries);
+	return head->entries > known->entries || !head->entries ||
+	       !memcmp(head->chain, known->chain, sizeof(head->chain)) ||
+	       error_set(err, ERROR_AUTH,
+			 "it says that log entry %" PRIu64 " is another than it was: another store "
+			 "took the place of its own",
+			 head->entries);
+}
+
+static bool take_head(Engine *engine, const KeydHead *head, Error *cause)
 {
 	KeyManager *keys = engine->keys;
 	Error err = ERROR_INIT;
 
+	if (!check_grown(&keys->head, head, cause))
+		return false;
 	if (!keys->head.entries && head->entries && !keys->ready)
 		log_warning(engine->log,
 			    "the key store has %" PRIu64
@@ -98,6 +122,39 @@ static void take_head(Engine *engine, const KeydHead *head)
 	if (!write_head(engine, head, &err))
 		log_error(engine->log, "the end of the key store's log cannot be kept: %s",
 			  err.text);
+	return true;
+}
+
+/* --- how it is with it --- */
+
+static void take_progress(Engine *engine, const KeydProgress *progress)
+{
+	KeyManager *keys = engine->keys;
+
+	keys->progress = *progress;
+	keys->started_us = now_us();
+	if (keys->started_us - keys->logged_us < INT64_C(1000000) * PROGRESS_S)
+		return;
+	keys->logged_us = keys->started_us;
+	log_info(engine->log,
+		 "key manager verifies its store entries=%" PRIu64 " of=%" PRIu64 " keys=%" PRIu64,
+		 progress->entries, progress->total, progress->keys);
+}
+
+/* Why it does not serve. */
+static void describe_away(const KeyManager *keys, char ret_text[LIMIT_TEXT])
+{
+	const KeydProgress *progress = &keys->progress;
+
+	if (keys->cause.category)
+		snprintf(ret_text, LIMIT_TEXT, "%.400s", keys->cause.text);
+	else if (progress->total)
+		snprintf(ret_text, LIMIT_TEXT,
+			 "it is verifying its store: %" PRIu64 " of %" PRIu64
+			 " log entries so far, and %" PRIu64 " keys",
+			 progress->entries, progress->total, progress->keys);
+	else
+		snprintf(ret_text, LIMIT_TEXT, "it is starting");
 }
 
 /* --- requests --- */
@@ -149,14 +206,16 @@ static bool ask(Engine *engine, uint16_t type, const Schema *schema, const void 
 		const Waiting *who, uint64_t *ret_number, Error *err)
 {
 	KeyManager *keys = engine->keys;
+	char away[LIMIT_TEXT];
 	Waiting *waiting;
 
 	if (!keys)
 		return error_set(err, ERROR_UNAVAILABLE,
 				 "this host has no key manager: its configuration has no \"keys\"");
-	if (!keys->ready)
-		return error_set(err, ERROR_UNAVAILABLE, "the key manager is not there: %s",
-				 keys->cause.category ? keys->cause.text : "it is starting");
+	if (!keys->ready) {
+		describe_away(keys, away);
+		return error_set(err, ERROR_UNAVAILABLE, "the key manager is not there: %s", away);
+	}
 	waiting = calloc(1, sizeof(*waiting));
 	if (!waiting)
 		return error_set(err, ERROR_INTERNAL, "no memory for a request");
@@ -238,8 +297,11 @@ static void on_failed(Engine *engine, const IpcMessage *message)
 		end_waiting(waiting, NULL, &err);
 		return;
 	}
-	/* Of itself as a whole: it ends now. */
-	engine->keys->cause = err;
+	/* Of itself as a whole: it ends now. Else of what it was told. */
+	if (message->subject)
+		log_warning(engine->log, "key manager: %s", err.text);
+	else
+		engine->keys->cause = err;
 }
 
 /* --- start, end, start --- */
@@ -249,7 +311,7 @@ static void schedule(Engine *engine)
 	KeyManager *keys = engine->keys;
 	const struct timeval delay = { .tv_sec = keys->pause_s };
 
-	if (engine->stopping)
+	if (engine->stopping || key_backends_is_refused(keys->backends))
 		return;
 	evtimer_add(keys->restart, &delay);
 	keys->pause_s = 2 * keys->pause_s > RESTART_LAST_S ? RESTART_LAST_S : 2 * keys->pause_s;
@@ -260,14 +322,25 @@ static void lose(Engine *engine, const Error *cause)
 {
 	KeyManager *keys = engine->keys;
 
-	if (keys->ready || !keys->cause.category)
+	const Error *of_root = key_backends_root_cause(keys->backends);
+
+	if (of_root)
+		keys->cause = *of_root;
+	else if (keys->ready || !keys->cause.category)
 		keys->cause = *cause;
 	if (keys->ready && now_us() - keys->ready_us > INT64_C(1000000) * SETTLED_S)
 		keys->pause_s = RESTART_FIRST_S;
 	keys->ready = false;
+	key_backends_on_keyd_gone(keys->backends);
 	child_free(TAKE_PTR(keys->child));
-	log_error(engine->log, "key manager: %s; VMs go on, again in %u s", keys->cause.text,
-		  keys->pause_s);
+	if (key_backends_is_refused(keys->backends))
+		log_error(engine->log,
+			  "key manager: root key: %s; VMs go on; it is not tried again before sealiftd "
+			  "is started anew",
+			  keys->cause.text);
+	else
+		log_error(engine->log, "key manager: %s; VMs go on, again in %u s",
+			  keys->cause.text, keys->pause_s);
 	fail_all(keys, &(Error){ .category = ERROR_UNAVAILABLE,
 				 .text = "the key manager ended; it is not certain whether "
 					 "what was asked for was done" });
@@ -284,6 +357,7 @@ static void on_message(void *context, Child *child, IpcMessage *message)
 {
 	Engine *engine = context;
 	KeyManager *keys = engine->keys;
+	Error err = ERROR_INIT;
 
 	(void)child;
 	switch (message->type) {
@@ -294,7 +368,14 @@ static void on_message(void *context, Child *child, IpcMessage *message)
 		log_info(engine->log, "key manager serves entries=%" PRIu64, keys->head.entries);
 		return;
 	case KEYD_HEAD:
-		take_head(engine, message->payload);
+		if (!take_head(engine, message->payload, &err))
+			lose(engine, &err);
+		return;
+	case KEYD_HELPER_LOST:
+		key_backends_on_lost(keys->backends, message);
+		return;
+	case KEYD_PROGRESS:
+		take_progress(engine, message->payload);
 		return;
 	case ROLE_FAILED:
 		on_failed(engine, message);
@@ -370,6 +451,14 @@ static bool open_root(const char *path, int *ret_fd, Error *err)
 	return true;
 }
 
+/* Or the link to who has it. */
+static bool get_root(Engine *engine, int *ret_fd, Error *err)
+{
+	return engine->config.keys.root_is_helper
+		       ? key_backends_start_root(engine->keys->backends, ret_fd, err)
+		       : open_root(engine->config.keys.root, ret_fd, err);
+}
+
 static bool open_store(const Config *config, int *ret_fd, Error *err)
 {
 	AUTO_FD int fd = -1;
@@ -386,21 +475,55 @@ static bool open_store(const Config *config, int *ret_fd, Error *err)
 	return true;
 }
 
+static void close_all(int (*fds)[KEYS_CERTIFICATE_FDS])
+{
+	for (size_t i = 0; i < KEYS_CERTIFICATE_FDS; i++)
+		cleanup_fd(&(*fds)[i]);
+}
+#define AUTO_CERTIFICATE_FDS CLEANUP(close_all)
+
+/* Without them it opens disks all the same. */
+static bool open_certificates(Engine *engine, int fds[KEYS_CERTIFICATE_FDS])
+{
+	Error err = ERROR_INIT;
+
+	if (!engine->config.keys.certificate[0])
+		return false;
+	if (keys_open_certificates(&engine->config.keys, fds, &err))
+		return true;
+	engine_warn(engine, "keys cannot be moved: %s", err.text);
+	return false;
+}
+
 static bool spawn(Engine *engine, Error *err)
 {
 	static const ChildEvents events = { on_message, on_gone };
 	const Config *config = &engine->config;
 	KeyManager *keys = engine->keys;
+	AUTO_CERTIFICATE_FDS int pem[KEYS_CERTIFICATE_FDS] = { -1, -1, -1, -1 };
 	AUTO_FD int root = -1;
 	AUTO_FD int store = -1;
+	bool certified = open_certificates(engine, pem);
+	const char *root_word = key_backends_root_word(keys->backends);
+	const char *modes[3] = { NULL };
+	char root_mode[48];
 
 	if (!read_head(engine, &keys->head, err) || !open_store(config, &store, err) ||
-	    !open_root(config->keys.root, &root, err))
+	    !get_root(engine, &root, err))
 		return false;
-	keys->child = children_spawn(engine, "sealift-keyd", NULL, config->keyd_user,
-				     (int[]){ root, store }, 2, engine_keyd_rules, &events, err);
-	return keys->child &&
-	       child_send(keys->child, KEYD_START, 0, &keyd_head_schema, &keys->head, NULL, 0, err);
+	snprintf(root_mode, sizeof(root_mode), KEYD_ROOT_OPTION "=%s", root_word ? root_word : "");
+	if (root_word)
+		modes[0] = root_mode;
+	if (certified)
+		modes[!!root_word] = KEYD_CERTIFICATES_OPTION;
+	keys->child = children_spawn_with(
+		engine, "sealift-keyd", modes, config->keyd_user,
+		(int[]){ root, store, pem[0], pem[1], pem[2], pem[3] }, certified ? 6 : 2,
+		engine_keyd_rules, &events, engine, err);
+	if (!keys->child || !keys_tell_all_domains(engine, keys->child, err))
+		return false;
+	key_backends_on_keyd(keys->backends, keys->child);
+	return child_send(keys->child, KEYD_START, 0, &keyd_head_schema, &keys->head, NULL, 0, err);
 }
 
 static void start(Engine *engine)
@@ -409,7 +532,8 @@ static void start(Engine *engine)
 	Error err = ERROR_INIT;
 
 	keys->cause = ERROR_INIT;
-	keys->started_us = now_us();
+	keys->progress = (KeydProgress){ 0 };
+	keys->started_us = keys->logged_us = now_us();
 	if (!spawn(engine, &err))
 		lose(engine, &err);
 }
@@ -427,7 +551,8 @@ static void on_watch(evutil_socket_t fd, short what, void *context)
 	Engine *engine = context;
 	const KeyManager *keys = engine->keys;
 	const int64_t late_us = now_us() - INT64_C(1000000) * ANSWER_S;
-	bool late = keys->child && !keys->ready && keys->started_us < late_us;
+	bool late = keys->child && !keys->ready &&
+		    keys->started_us < now_us() - INT64_C(1000000) * START_S;
 	const Waiting *waiting;
 	Error err = ERROR_INIT;
 
@@ -437,8 +562,50 @@ static void on_watch(evutil_socket_t fd, short what, void *context)
 	late = late || waiting->since_us < late_us;
 	if (!late)
 		return;
-	error_set(&err, ERROR_TIMEOUT, "it did not answer within %d s", ANSWER_S);
+	error_set(&err, ERROR_TIMEOUT, "it did not answer within %d s",
+		  keys->ready ? ANSWER_S : START_S);
 	lose(engine, &err);
+}
+
+/* --- whom to trust --- */
+
+static void told(Engine *engine, bool ok, Error *err)
+{
+	if (ok)
+		return;
+	error_prefix(err, "it cannot be told whom to trust");
+	lose(engine, err);
+}
+
+void keys_retrust(Engine *engine, const RoleForget *name, const DomainRecord *domain)
+{
+	Error err = ERROR_INIT;
+
+	keys_distrust(engine, name);
+	if (engine->keys && engine->keys->child)
+		told(engine, keys_tell_domain(engine, engine->keys->child, domain, &err), &err);
+}
+
+static void tell(Engine *engine, uint16_t type, const Schema *schema, const void *payload)
+{
+	KeyManager *keys = engine->keys;
+	Error err = ERROR_INIT;
+
+	if (keys && keys->child)
+		told(engine,
+		     child_send(keys->child, type, ++engine->next_number, schema, payload, NULL, 0,
+				&err),
+		     &err);
+}
+
+void keys_distrust(Engine *engine, const RoleForget *name)
+{
+	tell(engine, ROLE_FORGET, &role_forget_schema, name);
+}
+
+void keys_take_crl(Engine *engine, const RoleCrl *crl)
+{
+	tell(engine, ROLE_CRL, &role_crl_schema, crl);
 }
 
 bool keys_start(Engine *engine, Error *err)
@@ -452,6 +619,9 @@ bool keys_start(Engine *engine, Error *err)
 	if (!keys)
 		return error_set(err, ERROR_INTERNAL, "no memory for the key manager");
 	LIST_INIT(&keys->waiting);
+	keys->backends = key_backends_new(engine, err);
+	if (!keys->backends)
+		return false;
 	keys->pause_s = RESTART_FIRST_S;
 	keys->restart = evtimer_new(engine->base, on_restart, engine);
 	keys->watch = event_new(engine->base, -1, EV_PERSIST, on_watch, engine);
@@ -473,6 +643,7 @@ void keys_stop(Engine *engine)
 	keys->ready = false;
 	keys->cause = err;
 	fail_all(keys, &err);
+	key_backends_free(keys->backends);
 	child_free(keys->child);
 	if (keys->restart)
 		event_free(keys->restart);
@@ -484,15 +655,20 @@ void keys_stop(Engine *engine)
 bool keys_describe(const Engine *engine, bool *ret_ok, char ret_text[LIMIT_TEXT])
 {
 	const KeyManager *keys = engine->keys;
+	char away[LIMIT_TEXT];
 
 	if (!keys)
 		return false;
 	*ret_ok = keys->ready;
 	if (keys->ready)
-		snprintf(ret_text, LIMIT_TEXT, "the key manager serves, %" PRIu64 " log entries",
-			 keys->head.entries);
-	else
-		snprintf(ret_text, LIMIT_TEXT, "no key manager: %.400s",
-			 keys->cause.category ? keys->cause.text : "it is starting");
+		snprintf(ret_text, LIMIT_TEXT, "the key manager serves, %" PRIu64 " log entries%s",
+			 keys->head.entries,
+			 engine->config.keys.certificate[0]
+				 ? ""
+				 : "; without certificates it moves no keys");
+	if (keys->ready)
+		return true;
+	describe_away(keys, away);
+	snprintf(ret_text, LIMIT_TEXT, "no key manager: %.400s", away);
 	return true;
 }

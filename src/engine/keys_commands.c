@@ -86,7 +86,8 @@ bool keys_do_create(Engine *engine, ApiRequest *request, json_t *arguments, Erro
 	    !purpose_of(text_of(arguments, "purpose", key_purpose_words[KEY_IMAGE]),
 			&create.purpose, err) ||
 	    !PUT_TEXT(&create, slot, text_of(arguments, "slot", ""), err) ||
-	    !PUT_TEXT(&create, backend, text_of(arguments, "backend", KEY_BACKEND_EMBEDDED), err) ||
+	    !PUT_TEXT(&create, backend,
+		      text_of(arguments, "backend", engine->config.keys.default_backend), err) ||
 	    !PUT_TEXT(&create, owner, vm ? vm->record.owner : engine->domain, err))
 		return false;
 	if (vm)

@@ -12,7 +12,7 @@
 
 struct event_base;
 
-enum { CHILD_FDS_MAX = 4, CHILD_ARGS_MAX = 12 };
+enum { CHILD_FDS_MAX = 8, CHILD_ARGS_MAX = 12 };
 
 typedef struct ChildSpec {
 	const char *path;	    /* absolute, of the program */

@@ -73,15 +73,18 @@ static const Field verify_fields[] = {
 	WHO(KeydVerify),
 	SCHEMA_BOOL(KeydVerify, begin),
 };
-SCHEMA_DEFINE(keyd_verify_schema, "verify", KeydVerify, verify_fields);
+SCHEMA_DEFINE(keyd_verify_schema, "verify-store", KeydVerify, verify_fields);
 
 static const Field keys_fields[] = {
 	COUNT(KeydKeys, cursor),
 	SCHEMA_LIST(KeydKeys, keys, &key_record_schema, 0),
 };
-SCHEMA_DEFINE(keyd_keys_schema, "keys", KeydKeys, keys_fields);
+SCHEMA_DEFINE(keyd_keys_schema, "key-page", KeydKeys, keys_fields);
 
-static const Field changed_fields[] = { COUNT(KeydChanged, keys) };
+static const Field changed_fields[] = {
+	COUNT(KeydChanged, keys),
+	COUNT(KeydChanged, left),
+};
 SCHEMA_DEFINE(keyd_changed_schema, "changed", KeydChanged, changed_fields);
 
 static const Field entries_fields[] = {
@@ -95,7 +98,31 @@ static const Field verified_fields[] = {
 	COUNT(KeydVerified, keys),
 	SCHEMA_BOOL(KeydVerified, done),
 };
-SCHEMA_DEFINE(keyd_verified_schema, "verified", KeydVerified, verified_fields);
+SCHEMA_DEFINE(keyd_verified_schema, "verified-store", KeydVerified, verified_fields);
+
+static const Field progress_fields[] = {
+	COUNT(KeydProgress, entries),
+	COUNT(KeydProgress, total),
+	COUNT(KeydProgress, keys),
+};
+SCHEMA_DEFINE(keyd_progress_schema, "progress", KeydProgress, progress_fields);
+
+static const Field abandon_fields[] = {
+	WHO(KeydAbandon),
+	SCHEMA_HEX(KeydAbandon, id),
+	SCHEMA_U64(KeydAbandon, version, 1, INT64_MAX),
+	SCHEMA_HEX(KeydAbandon, migration),
+	SCHEMA_TEXT(KeydAbandon, seen_by, TEXT_DOMAIN, 1),
+	SCHEMA_TEXT(KeydAbandon, reason, TEXT_PRINTABLE, 1),
+};
+SCHEMA_DEFINE(keyd_abandon_schema, "abandon", KeydAbandon, abandon_fields);
+
+static const Field helper_fields[] = {
+	SCHEMA_TEXT(KeydHelper, name, TEXT_NAME, 1),
+	SCHEMA_ENUM(KeydHelper, kind, helper_kind_words),
+	SCHEMA_TEXT(KeydHelper, why, TEXT_PRINTABLE, 0),
+};
+SCHEMA_DEFINE(keyd_helper_schema, "helper", KeydHelper, helper_fields);
 
 static const Field backend_fields[] = {
 	SCHEMA_TEXT(KeydBackend, name, TEXT_NAME, 1),
@@ -116,6 +143,9 @@ SCHEMA_DEFINE(keyd_backends_schema, "backends", KeydBackends, backends_fields);
 
 /* type, schema, least and most descriptors, states, next state, name */
 const IpcRule keyd_rules[] = {
+	{ ROLE_ANCHOR, &role_anchor_schema, 0, 0, IPC_ANY, IPC_KEEP, "anchor" },
+	{ ROLE_CRL, &role_crl_schema, 0, 0, IPC_ANY, IPC_KEEP, "crl" },
+	{ ROLE_FORGET, &role_forget_schema, 0, 0, IPC_ANY, IPC_KEEP, "forget" },
 	{ KEYD_START, &keyd_head_schema, 0, 0, STARTING, ROLE_SERVING, "start" },
 	{ KEYD_CREATE, &keyd_create_schema, 0, 0, SERVING, IPC_KEEP, "create" },
 	{ KEYD_SHOW, &keyd_name_schema, 0, 0, SERVING, IPC_KEEP, "show" },
@@ -128,6 +158,8 @@ const IpcRule keyd_rules[] = {
 	{ KEYD_VERIFY, &keyd_verify_schema, 0, 0, SERVING, IPC_KEEP, "verify" },
 	{ KEYD_PLACES, &keyd_who_schema, 0, 0, SERVING, IPC_KEEP, "places" },
 	{ KEYD_TRANSFER, &key_transfer_schema, 0, 0, SERVING, IPC_KEEP, "transfer" },
+	{ KEYD_ABANDON, &keyd_abandon_schema, 0, 0, SERVING, IPC_KEEP, "abandon" },
+	{ KEYD_HELPER, &keyd_helper_schema, 0, 1, IPC_ANY, IPC_KEEP, "helper" },
 	{ 0 },
 };
 
@@ -143,5 +175,7 @@ const IpcRule engine_keyd_rules[] = {
 	{ KEYD_VERIFIED, &keyd_verified_schema, 0, 0, SERVING, IPC_KEEP, "verified" },
 	{ KEYD_BACKEND_LIST, &keyd_backends_schema, 0, 0, SERVING, IPC_KEEP, "backend-list" },
 	{ KEYD_TRANSFERRED, &key_transferred_schema, 0, 0, SERVING, IPC_KEEP, "transferred" },
+	{ KEYD_PROGRESS, &keyd_progress_schema, 0, 0, STARTING, IPC_KEEP, "progress" },
+	{ KEYD_HELPER_LOST, &keyd_helper_schema, 0, 0, IPC_ANY, IPC_KEEP, "helper-lost" },
 	{ 0 },
 };

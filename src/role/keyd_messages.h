@@ -16,11 +16,23 @@
 
 #include "keys/key_store.h"
 #include "keys/transfer.h"
+#include "role/key_messages.h"
 #include "role/messages.h"
 
 /* Descriptors as the engine passes them: the root key's file, and the store's directory, which only
- * the user that keyd becomes may use. */
-enum { KEYD_ROOT_FD = ROLE_EXTRA_FD, KEYD_STORE_FD };
+ * the user that keyd becomes may use. With KEYD_CERTIFICATES_OPTION four files more: what it signs
+ * by, and what is sealed for it, each a chain and a private key. */
+enum {
+	KEYD_ROOT_FD = ROLE_EXTRA_FD,
+	KEYD_STORE_FD,
+	KEYD_CERTIFICATE_FD,
+	KEYD_KEY_FD,
+	KEYD_AGREE_CERTIFICATE_FD,
+	KEYD_AGREE_KEY_FD,
+};
+#define KEYD_CERTIFICATES_OPTION "--certificates"
+/* "=" and the HelperKind's word: KEYD_ROOT_FD is the link to the helper that has the root key. */
+#define KEYD_ROOT_OPTION "--root"
 #define KEYD_STORE_NAME "keys.db" /* in that directory */
 
 enum {
@@ -31,8 +43,10 @@ enum {
 };
 
 typedef enum KeydMessage {
-	/* engine to keyd */
-	KEYD_START = 128, /* KeydHead: the end of the log as the engine knows it; then ROLE_READY */
+	/* engine to keyd; ROLE_ANCHOR, ROLE_CRL and ROLE_FORGET too, at any time: whom to trust. Only
+	 * one that fails is answered */
+	KEYD_START = 128, /* KeydHead: the end of the log as the engine knows it. The whole store is
+			   * verified then: KEYD_PROGRESS now and again, and ROLE_READY */
 	KEYD_CREATE,	  /* KeydCreate: KEYD_KEY */
 	KEYD_SHOW,	  /* KeydName: KEYD_KEY */
 	KEYD_LIST,	  /* KeydList: KEYD_KEYS */
@@ -44,6 +58,9 @@ typedef enum KeydMessage {
 	KEYD_VERIFY, /* KeydVerify: KEYD_VERIFIED, again and again until it is done */
 	KEYD_PLACES, /* KeydWho: KEYD_BACKEND_LIST */
 	KEYD_TRANSFER, /* KeyTransfer (keys/transfer.h): KEYD_TRANSFERRED */
+	KEYD_ABANDON, /* KeydAbandon: KEYD_KEY */
+	KEYD_HELPER = 142, /* KeydHelper, at any time; with its link as a descriptor once it serves. No
+			    * answer */
 	/* keyd to engine */
 	KEYD_HEAD = 144,   /* KeydHead: the end of the log is this now; keep it */
 	KEYD_KEY,	   /* KeyRecord */
@@ -54,6 +71,9 @@ typedef enum KeydMessage {
 	KEYD_VERIFIED,	   /* KeydVerified */
 	KEYD_BACKEND_LIST, /* KeydBackends */
 	KEYD_TRANSFERRED,  /* KeyTransferred */
+	KEYD_PROGRESS,	   /* KeydProgress: still verifying; before ROLE_READY only */
+	KEYD_HELPER_LOST = 158, /* KeydHelper, with the subject of the engine's: it closed its link,
+				 * broke a rule or does not answer. End it */
 } KeydMessage;
 
 typedef struct KeydHead {
@@ -134,6 +154,8 @@ typedef struct KeydKeys {
 
 typedef struct KeydChanged {
 	uint64_t keys; /* versions that were changed */
+	uint64_t left; /* of those destroyed: whose blob another key manager has still. It opens
+			* nothing; keyd goes on asking for its end as long as it runs */
 } KeydChanged;
 
 typedef struct KeydEntries {
@@ -146,6 +168,37 @@ typedef struct KeydVerified {
 	uint64_t entries, keys; /* checked so far */
 	bool done;
 } KeydVerified;
+
+typedef struct KeydProgress {
+	uint64_t entries, total; /* of the log: verified, and all */
+	uint64_t keys;		 /* verified; they come after the log */
+} KeydProgress;
+
+/*
+ * Ends what a migration that is over left behind: a key that is `exporting` is active again, marked
+ * as seen by `seen_by`; one that is `imported` is destroyed. Whether the migration is over, the
+ * engine knows. ERROR_CONFLICT for a key in another state, or of another migration.
+ */
+typedef struct KeydAbandon {
+	char who[KEY_WHO_SIZE];
+	uint8_t id[KEY_ID_BYTES];
+	uint64_t version;
+	uint8_t migration[16];
+	char seen_by[LIMIT_DOMAIN]; /* the other domain, as the engine knows it */
+	char reason[LIMIT_TEXT];    /* of the person, for the log */
+} KeydAbandon;
+
+/*
+ * A helper that keeps values in another key manager (role/key_messages.h). Each that is configured
+ * is told of before KEYD_START, without a descriptor; again with one when it serves (the end of a
+ * pair of its own, which does not block), and without when it has gone. A new one is in the place
+ * of the one before, whose requests have failed.
+ */
+typedef struct KeydHelper {
+	char name[LIMIT_NAME]; /* as keys name it in `backend` */
+	HelperKind kind;       /* none of a root key */
+	char why[LIMIT_TEXT];  /* it is not there; "" with a descriptor */
+} KeydHelper;
 
 typedef struct KeydBackend {
 	char name[LIMIT_NAME]; /* as keys name it */
@@ -163,7 +216,7 @@ typedef struct KeydBackends {
 extern const Schema keyd_head_schema, keyd_who_schema, keyd_create_schema, keyd_name_schema,
 	keyd_list_schema, keyd_change_schema, keyd_open_schema, keyd_log_schema, keyd_verify_schema,
 	keyd_keys_schema, keyd_changed_schema, keyd_entries_schema, keyd_verified_schema,
-	keyd_backends_schema;
+	keyd_backends_schema, keyd_progress_schema, keyd_abandon_schema, keyd_helper_schema;
 
 /* What keyd accepts, and what the engine accepts from it; states as in role/messages.h: keyd serves
  * from KEYD_START on. */

@@ -14,6 +14,7 @@
 enum {
 	CREATE_RULESET_VERSION = 1,
 	RULE_PATH_BENEATH = 1,
+	RULE_NET_PORT = 2, /* ABI 4 */
 	FS_WRITE_FILE = 1 << 1,
 	FS_READ_FILE = 1 << 2,
 	FS_READ_DIR = 1 << 3,
@@ -69,12 +70,31 @@ static bool allow(int ruleset, uint64_t handled, const SandboxPath *path)
 	return !syscall(SYS_landlock_add_rule, ruleset, RULE_PATH_BENEATH, &rule, 0);
 }
 
+typedef struct PortRule {
+	uint64_t allowed_access;
+	uint64_t port;
+} PortRule;
+
+/* Only where connecting is handled; NULL: no ports are named. */
+static bool allow_ports(int ruleset, const Ruleset *rules, const uint16_t *ports)
+{
+	for (size_t i = 0; ports && i < SANDBOX_PORTS_MAX && ports[i]; i++) {
+		const PortRule rule = { NET_CONNECT_TCP, ports[i] };
+
+		if ((rules->handled_access_net & NET_CONNECT_TCP) &&
+		    syscall(SYS_landlock_add_rule, ruleset, RULE_NET_PORT, &rule, 0))
+			return false;
+	}
+	return true;
+}
+
 /* What is handled and not allowed is forbidden. */
-static bool enforce(const Ruleset *rules, size_t size, const SandboxPath *paths, size_t n_paths)
+static bool enforce(const Ruleset *rules, size_t size, const uint16_t *ports,
+		    const SandboxPath *paths, size_t n_paths)
 {
 	AUTO_FD int fd = (int)syscall(SYS_landlock_create_ruleset, rules, size, 0);
 
-	if (fd < 0)
+	if (fd < 0 || !allow_ports(fd, rules, ports))
 		return false;
 	for (size_t i = 0; i < n_paths; i++)
 		if (!allow(fd, rules->handled_access_fs, &paths[i]))
@@ -82,13 +102,11 @@ static bool enforce(const Ruleset *rules, size_t size, const SandboxPath *paths,
 	return syscall(SYS_landlock_restrict_self, fd, 0) == 0;
 }
 
-bool landlock_forbid_all(int abi, bool keep_network)
+bool landlock_forbid_all_but(int abi, const SandboxPolicy *policy, const SandboxPath *paths,
+			     size_t n_paths)
 {
-	return landlock_forbid_all_but(abi, keep_network, NULL, 0);
-}
-
-bool landlock_forbid_all_but(int abi, bool keep_network, const SandboxPath *paths, size_t n_paths)
-{
+	bool connects_anywhere = policy->keep_network && !policy->connect_ports[0];
+	const uint16_t *ports = policy->keep_network ? policy->connect_ports : NULL;
 	size_t row = (size_t)abi < ARRAY_SIZE(fs_rights) ? (size_t)abi : ARRAY_SIZE(fs_rights) - 1;
 	Ruleset rules = { .handled_access_fs = (UINT64_C(1) << fs_rights[row]) - 1 };
 	size_t size = sizeof(uint64_t);
@@ -96,14 +114,14 @@ bool landlock_forbid_all_but(int abi, bool keep_network, const SandboxPath *path
 	if (abi <= 0)
 		return false;
 	if (abi >= 4) {
-		rules.handled_access_net = NET_BIND_TCP | (keep_network ? 0 : NET_CONNECT_TCP);
+		rules.handled_access_net = NET_BIND_TCP | (connects_anywhere ? 0 : NET_CONNECT_TCP);
 		size = 2 * sizeof(uint64_t);
 	}
 	if (abi >= 6) {
 		rules.scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL;
 		size = sizeof(rules);
 	}
-	return enforce(&rules, size, paths, n_paths);
+	return enforce(&rules, size, ports, paths, n_paths);
 }
 
 /* A ruleset must handle something. This is what no program here ever does. */
@@ -119,5 +137,5 @@ bool sandbox_part_from_others(void)
 		rules.scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL;
 		size = sizeof(rules);
 	}
-	return enforce(&rules, size, NULL, 0);
+	return enforce(&rules, size, NULL, NULL, 0);
 }

@@ -283,7 +283,7 @@ static bool stage_floor(const SandboxPolicy *policy, const Files *files, Sandbox
 	note(report, SANDBOX_NO_NEW_PRIVILEGES, true);
 	report->landlock_abi = landlock_abi();
 	note(report, SANDBOX_LANDLOCK,
-	     landlock_forbid_all_but(report->landlock_abi, policy->keep_network, paths, n_paths));
+	     landlock_forbid_all_but(report->landlock_abi, policy, paths, n_paths));
 	if (!secret_harden_process(err) || prctl(PR_GET_DUMPABLE) != 0)
 		return error_prefix(err, "not dumpable");
 	note(report, SANDBOX_NOT_DUMPABLE, true);

@@ -31,6 +31,7 @@
 enum {
 	SANDBOX_KEEP_MAX = 8,	   /* descriptors kept besides 0, 1, 2 */
 	SANDBOX_ARGUMENTS_MAX = 3, /* conditions of one rule */
+	SANDBOX_PORTS_MAX = 8,	   /* TCP ports that a role may connect to */
 	SANDBOX_TEXT_SIZE = 256,
 };
 
@@ -66,6 +67,9 @@ typedef struct SandboxPolicy {
 	 * where that can be had. 0: none. Not with SandboxPaths. */
 	int directory_fd;
 	bool keep_network;	   /* stay in the network namespace and be able to connect by TCP */
+	/* With keep_network: to these ports only, where the kernel's Landlock can say so (ABI 4). The
+	 * first 0 ends the list; an empty one permits all. */
+	uint16_t connect_ports[SANDBOX_PORTS_MAX];
 	bool refuse_with_errno;	   /* tests only: a forbidden call gives EPERM instead of death */
 } SandboxPolicy;
 

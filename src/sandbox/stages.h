@@ -18,12 +18,12 @@
 
 /* The Landlock ABI of this kernel, 0 if there is none. */
 int landlock_abi(void);
-/* Forbids this thread and its children all files, all TCP ports (with keep_network: to bind one),
- * foreign abstract sockets and signals to processes outside, as far as the ABI can. Needs no new
- * privileges. False if the kernel refuses. */
-bool landlock_forbid_all(int abi, bool keep_network);
-/* The same, but for these paths; those that do not exist are left out. */
-bool landlock_forbid_all_but(int abi, bool keep_network, const SandboxPath *paths, size_t n_paths);
+/* Forbids this thread and its children all files but for these paths, all TCP ports but those that
+ * the policy lets it connect to, foreign abstract sockets and signals to processes outside, as far
+ * as the ABI can. Paths that do not exist are left out. Needs no new privileges. False if the
+ * kernel refuses. */
+bool landlock_forbid_all_but(int abi, const SandboxPolicy *policy, const SandboxPath *paths,
+			     size_t n_paths);
 
 /* pivot_root(2) into an empty read-only tmpfs; needs an own mount namespace. */
 bool root_make_empty(void);

@@ -116,17 +116,21 @@ static void keys_have_a_root_and_a_store(void **state)
 		{ KEYS "keys = { root = \"root.key\"; };",
 		  ":2: keys.root: is \"root.key\": not an absolute path" },
 		{ KEYS "keys = { root = { tpm2 = \"/b\"; }; };",
-		  ":2: keys.root: is a group: this version takes the root key from a file only, as "
-		  "\"/etc/sealift/root.key\"" },
+		  ":2: keys.root: has no \"type\"" },
 		{ KEYS "keys = { root = \"/r\"; store = \"keys\"; };",
 		  ":2: keys.store: is \"keys\": not an absolute path" },
 		{ KEYS "keys = { root = \"/r\"; store = \"/" LONG100 LONG100 "\"; };",
 		  ":2: keys.store: has 201 characters, at most 200" },
-		{ KEYS "keys = { root = \"/r\"; backends = ( ); };",
-		  ":2: keys.backends: this version keeps keys in its own store only; leave it out" },
+		{ KEYS "keys = { root = \"/r\"; backends = { }; };",
+		  ":2: keys.backends: is not a list ( { ... }, ... )" },
 		{ KEYS "keys = { root = \"/r\"; group_may_destroy = 1; };",
 		  ":2: keys.group_may_destroy: is not true or false" },
 		{ KEYS "keys = { root = \"/r\"; hsm = \"x\"; };", ":2: keys.hsm: is no known setting" },
+		{ KEYS "keys = { root = \"/r\"; certificate = \"c\"; };",
+		  ":2: keys.certificate: is \"c\": not an absolute path" },
+		{ KEYS "keys = { root = \"/r\"; certificate = \"/c\"; key = \"/k\"; agree_key = \"/a\"; };",
+		  ":2: keys: has 3 of certificate, key, agree_certificate and agree_key: all four, or "
+		  "none" },
 		{ KEYS "users = { keyd = \"root\"; };",
 		  ":2: users.keyd: is \"root\": not UID:GID in digits, neither of them 0" },
 	};
@@ -493,7 +497,7 @@ static void defaults_are_those_of_the_manual(void **state)
 	assert_int_equal(config.per_domain, 2);
 	assert_int_equal(config.max_vcpus, 0);
 	assert_int_equal(config.policy.lease_s, 30);
-	assert_int_equal(config.policy.max_channels, LIMIT_CHANNELS);
+	assert_int_equal(config.policy.max_channels, LIMIT_STREAM_CHANNELS);
 	assert_int_equal(config.policy.reserve_bytes, 512 << 20);
 	config_release(&config);
 	assert_works(

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/disk_keys.h"
+#include "engine/key_transfer.h"
 
 #define VM	"6f1c0f3e-2f0b-4f4e-9d58-1f0f8a1b2c3d"
 #define ID_OF_1 "01000000000000000000000000000000"
@@ -124,7 +125,7 @@ static void which_key_opens(void **state)
 			snprintf(key.slot, sizeof(key.slot), "%s", listed->slot);
 			disk_key_consider(&found, &disk, &key);
 		}
-		ok = disk_key_judge(&found, &disk, VM, &err);
+		ok = disk_key_judge(&found, &disk, VM, NULL, &err);
 		print_message("case %zu: %s\n", i, err.text);
 		assert_int_equal(ok, !cases[i].text);
 		assert_int_equal(err.category, cases[i].category);
@@ -173,8 +174,51 @@ static void without_a_key_manager(void **state)
 	test_free(engine);
 }
 
+/* A key that came by a migration opens the disk for that migration only. */
+static void imported_keys(void **state)
+{
+	static const uint8_t mine[MIGRATION_ID_BYTES] = { 1 }, other[MIGRATION_ID_BYTES] = { 2 };
+	ManifestDisk disk = { .volume = "a", .encryption = DISK_LUKS, .key_version = 3 };
+	KeyRecord key = { .version = 3, .state = KEY_IMPORTED, .purpose = KEY_IMAGE, .slot = "a" };
+	DiskKeyFound found = { 0 };
+	Error err = ERROR_INIT;
+
+	(void)state;
+	set_id(disk.key, 1);
+	set_id(key.id, 1);
+	memcpy(key.migration, mine, sizeof(mine));
+	disk_key_consider(&found, &disk, &key);
+	assert_works(disk_key_judge(&found, &disk, VM, mine, &err), &err);
+	assert_false(disk_key_judge(&found, &disk, VM, other, &err));
+	assert_int_equal(err.category, ERROR_DENIED);
+	err = ERROR_INIT;
+	assert_false(disk_key_judge(&found, &disk, VM, NULL, &err));
+	assert_string_equal(err.text, "key " ID_OF_1 " is imported: only an active one opens a disk");
+}
+
+/* The version that the image is encrypted for counts, not the first. */
+static void image_of_a_later_version(void **state)
+{
+	ManifestDisk disk = { .volume = "a", .encryption = DISK_LUKS, .key_version = 2 };
+	KeyRecord key = { .version = 1, .state = KEY_ACTIVE, .purpose = KEY_IMAGE, .slot = "a" };
+	DiskKeyFound found = { 0 };
+	Error err = ERROR_INIT;
+
+	(void)state;
+	set_id(disk.key, 1);
+	set_id(key.id, 1);
+	disk_key_consider(&found, &disk, &key);
+	assert_false(disk_key_judge(&found, &disk, VM, NULL, &err));
+	assert_string_equal(err.text, "key " ID_OF_1 ": version 2, which the image was made with, is "
+				      "destroyed");
+	err = ERROR_INIT;
+	key.version = 2;
+	disk_key_consider(&found, &disk, &key);
+	assert_works(disk_key_judge(&found, &disk, VM, NULL, &err), &err);
+}
+
 /* The destination asks through its port, before it looks at anything else of the offer. */
-static void keys_do_not_travel(void **state)
+static void keys_need_a_manager(void **state)
 {
 	Manifest manifest = two_disks();
 	Engine *engine = test_calloc(1, sizeof(*engine));
@@ -182,18 +226,20 @@ static void keys_do_not_travel(void **state)
 
 	(void)state;
 	ports_init(engine);
-	assert_true(disk_keys_check_leaving(&manifest, &err));
-	assert_true(disk_keys_check_coming(&manifest, &err));
+	snprintf(engine->host_id, sizeof(engine->host_id), "spiffe://north.example/host/a");
+	assert_true(key_transfer_check_leaving(engine, &manifest, &err));
+	assert_true(key_transfer_check_coming(engine, &manifest, &err));
 	manifest.disks[1].encryption = DISK_LUKS;
-	assert_false(disk_keys_check_leaving(&manifest, &err));
+	assert_false(key_transfer_check_leaving(engine, &manifest, &err));
 	assert_int_equal(err.category, ERROR_CONFLICT);
-	assert_string_equal(err.text,
-			    "disk p/a is encrypted with key " ID_OF_1 ": keys do not travel yet");
+	assert_string_equal(err.text, "the VM's keys travel with it, and no key manager is configured on "
+				      "spiffe://north.example/host/a");
 	err = ERROR_INIT;
 	assert_false(engine->ports.check_manifest(engine, NULL, &manifest, &err));
 	assert_int_equal(err.category, ERROR_DENIED);
-	assert_string_equal(err.text, "disk p/a is encrypted with key " ID_OF_1
-				      ": this host takes no keys yet");
+	/* A copy under a key of the destination's own brings none. */
+	manifest.disks[1].transfer = DISK_COPIED;
+	assert_true(key_transfer_check_leaving(engine, &manifest, &err));
 	test_free(engine);
 }
 
@@ -203,7 +249,9 @@ int main(void)
 		cmocka_unit_test(which_key_opens),
 		cmocka_unit_test(what_is_asked_for),
 		cmocka_unit_test(without_a_key_manager),
-		cmocka_unit_test(keys_do_not_travel),
+		cmocka_unit_test(imported_keys),
+		cmocka_unit_test(image_of_a_later_version),
+		cmocka_unit_test(keys_need_a_manager),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -181,6 +181,13 @@ static void the_rule_is_one_of_the_guards(void **state)
 			    "guard-machine");
 	assert_string_equal(violations_rule_of("guard-device-field-ide: unit 7"),
 			    "guard-device-field-ide");
+	assert_string_equal(violations_rule_of("channel disk-0: guard refuses: nbd-range: client: "
+					       "guard-uuid: "),
+			    "nbd-range");
+	assert_string_equal(violations_rule_of("guard-uuid: nbd-range: "), "guard-uuid");
+	assert_string_equal(violations_rule_of("channel disk-0: guard refuses: nbd-rang: "
+					       "guard-uuid: "),
+			    "unknown");
 	assert_string_equal(violations_rule_of("guard-machin: x"), "unknown");
 	assert_string_equal(violations_rule_of("guard-machines: x"), "unknown");
 	assert_string_equal(violations_rule_of("channel main: guard refuses: all"), "unknown");

@@ -207,7 +207,8 @@ int main(int argc, char **argv)
 	static const Scenario *const layers[] = {
 		scenarios_base,	 scenarios_wire,      scenarios_ipc,  scenarios_crypto,
 		scenarios_store, scenarios_vmm,	      scenarios_qemu, scenarios_mover,
-		scenarios_guard, scenarios_migration, scenarios_keys, scenarios_package,
+		scenarios_guard, scenarios_migration, scenarios_keys, scenarios_keyd,
+		scenarios_package,
 	};
 	const char *only = argc > 1 ? argv[1] : NULL;
 	Totals totals = { 0 };

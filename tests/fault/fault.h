@@ -39,7 +39,7 @@ void fault_must(bool ok, const Error *err);
 /* The scenarios of each layer, ended by one without a name. */
 extern const Scenario scenarios_base[], scenarios_wire[], scenarios_ipc[], scenarios_crypto[],
 	scenarios_store[], scenarios_vmm[], scenarios_qemu[], scenarios_mover[], scenarios_guard[],
-	scenarios_migration[], scenarios_keys[], scenarios_package[];
+	scenarios_migration[], scenarios_keys[], scenarios_keyd[], scenarios_package[];
 /* Broken on purpose, to see that each rule is looked after. */
 extern const Scenario scenarios_broken[];
 

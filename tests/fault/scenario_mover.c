@@ -146,7 +146,12 @@ static bool use_proof(void *fixture, Error *err)
 static bool begin_session(Session *session, int network_fd, Error *err)
 {
 	MoverSetup setup = {
-		.side = MOVER_SOURCE, .sealed = true, .channels = 1, .aead = "openssl"
+		.side = MOVER_SOURCE,
+		.sealed = true,
+		.channels = 1,
+		.disks = { { "disk-0", 1 << 20 }, { "disk-1", 1 << 20 } },
+		.disks_count = 2,
+		.aead = "openssl",
 	};
 	RolePreamble preamble = { .channel = 0 };
 	IpcMessage on_setup = { .type = MOVER_SETUP, .payload = &setup };
@@ -167,7 +172,10 @@ static bool begin_session(Session *session, int network_fd, Error *err)
 static bool use_session(void *fixture, Error *err)
 {
 	enum { PROOF_US = 1000000 };
-	const MoverConfig config = { .limits = { 4, 1 << 16 }, .proof_us = PROOF_US };
+	const MoverConfig config = { .disk_filter = &filter_nbd,
+				     .filter_always = true,
+				     .limits = { 4, 1 << 16 },
+				     .proof_us = PROOF_US };
 	Session *session = fixture;
 	int link_fds[2], network_fds[2];
 	AUTO_FD int engine_fd = -1, peer_fd = -1, wake_fd = -1;
@@ -192,6 +200,7 @@ static bool use_session(void *fixture, Error *err)
 	ok = session_init(session, &config, NULL, TAKE_FD(wake_fd), -1, err);
 	session->link = link;
 	session->threads_channels = 1;
+	session->threads_disks = 2;
 	ok = begin_session(session, network_fds[0], err) && ok;
 	session_clear(session);
 	return ok;

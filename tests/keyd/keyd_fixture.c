@@ -61,20 +61,31 @@ void keyd_world_free(KeydWorld *world)
 
 void keyd_run(KeydWorld *world)
 {
-	const char *const args[] = { geteuid() == 0 ? "--user" : NULL, OWN_USER, NULL };
+	const bool is_root = geteuid() == 0;
+	const char *args[4] = { NULL };
+	size_t n_args = 0, n_fds = 2;
 	AUTO_FD int root = open(world->root, O_RDONLY | O_CLOEXEC);
 	AUTO_FD int store = open(world->store, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	AUTO_FD int stderr_fd = fcntl(2, F_DUPFD_CLOEXEC, 10);
-	const int fds[] = { root, store };
+	int fds[2 + KEYD_PEM_FILES] = { root, store };
 
+	if (is_root) {
+		args[n_args++] = "--user";
+		args[n_args++] = OWN_USER;
+	}
+	if (world->pem[0])
+		args[n_args] = KEYD_CERTIFICATES_OPTION;
+	for (size_t i = 0; i < KEYD_PEM_FILES && world->pem[i]; i++)
+		fds[n_fds++] = role_memory_fd(world->pem[i]);
 	assert_true(root >= 0 && store >= 0 && stderr_fd >= 0);
 	assert_int_equal(dup2(world->log_fd, 2), 2);
-	role_start(&world->keyd, KEYD_PATH, args, fds, 2, engine_keyd_rules);
+	role_start(&world->keyd, KEYD_PATH, args, fds, n_fds, engine_keyd_rules);
+	for (size_t i = 2; i < n_fds; i++)
+		close(fds[i]);
 	assert_int_equal(dup2(stderr_fd, 2), 2);
 }
 
-/* Takes what keyd tells of its log on the way. */
-static void expect(KeydWorld *world, uint16_t type, IpcMessage *ret_message)
+void keyd_next(KeydWorld *world, IpcMessage *ret_message)
 {
 	struct pollfd waits = { .fd = ipc_link_fd(world->keyd.link), .events = POLLIN };
 	Error err = ERROR_INIT;
@@ -83,30 +94,56 @@ static void expect(KeydWorld *world, uint16_t type, IpcMessage *ret_message)
 		IpcReceived got;
 
 		if (poll(&waits, 1, ROLE_WAIT_MS) != 1)
-			fail_msg("no message %u within %d ms", type, ROLE_WAIT_MS);
+			fail_msg("no message within %d ms", ROLE_WAIT_MS);
 		got = ipc_receive(world->keyd.link, ret_message, &err);
 
 		if (got != IPC_MESSAGE)
-			fail_msg("no message %u: received %d: %s", type, (int)got, err.text);
-		if (ret_message->type != KEYD_HEAD)
+			fail_msg("no message: received %d: %s", (int)got, err.text);
+		if (ret_message->type != KEYD_HEAD && ret_message->type != KEYD_PROGRESS)
 			break;
-		world->head = *(const KeydHead *)ret_message->payload;
+		if (ret_message->type == KEYD_HEAD)
+			world->head = *(const KeydHead *)ret_message->payload;
 		ipc_message_clear(ret_message, world->keyd.link);
 	}
+}
+
+static void expect(KeydWorld *world, uint16_t type, IpcMessage *ret_message)
+{
+	keyd_next(world, ret_message);
 	if (ret_message->type == ROLE_FAILED && type != ROLE_FAILED)
 		fail_msg("expected %u: %s", type,
 			 ((const RoleFailure *)ret_message->payload)->text);
 	assert_int_equal(ret_message->type, type);
 }
 
-void keyd_start(KeydWorld *world)
+void keyd_expect_ready(KeydWorld *world)
 {
 	IpcMessage message;
 
-	keyd_run(world);
-	role_send(&world->keyd, KEYD_START, 0, &keyd_head_schema, &world->head);
 	expect(world, ROLE_READY, &message);
 	ipc_message_clear(&message, world->keyd.link);
+}
+
+void keyd_expect_refusal(KeydWorld *world, uint64_t subject, ErrorCategory category,
+			 const char *words)
+{
+	const RoleFailure *failure;
+	IpcMessage message;
+
+	expect(world, ROLE_FAILED, &message);
+	failure = message.payload;
+	assert_int_equal(message.subject, subject);
+	if (!strstr(failure->text, words))
+		fail_msg("\"%s\" does not say \"%s\"", failure->text, words);
+	assert_int_equal(failure->category, category);
+	ipc_message_clear(&message, world->keyd.link);
+}
+
+void keyd_start(KeydWorld *world)
+{
+	keyd_run(world);
+	role_send(&world->keyd, KEYD_START, 0, &keyd_head_schema, &world->head);
+	keyd_expect_ready(world);
 }
 
 void keyd_stop(KeydWorld *world)
@@ -125,15 +162,8 @@ void keyd_ask(KeydWorld *world, uint16_t type, const Schema *schema, const void 
 void keyd_refused(KeydWorld *world, uint16_t type, const Schema *schema, const void *request,
 		  ErrorCategory category, const char *words)
 {
-	const RoleFailure *failure;
-	IpcMessage message;
-
-	keyd_ask(world, type, schema, request, ROLE_FAILED, &message);
-	failure = message.payload;
-	if (!strstr(failure->text, words))
-		fail_msg("\"%s\" does not say \"%s\"", failure->text, words);
-	assert_int_equal(failure->category, category);
-	ipc_message_clear(&message, world->keyd.link);
+	role_send(&world->keyd, type, ++world->subject, schema, request);
+	keyd_expect_refusal(world, world->subject, category, words);
 }
 
 KeydCreate keyd_wanted(const char *vm, const char *slot)

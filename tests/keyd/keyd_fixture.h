@@ -11,6 +11,8 @@
 #define KEYD_OTHER "7e5710c5-0000-4000-8000-000000000002"
 #define KEYD_WHO   "uid 1000"
 
+enum { KEYD_PEM_FILES = KEYD_AGREE_KEY_FD - KEYD_CERTIFICATE_FD + 1 };
+
 typedef struct KeydWorld {
 	char folder[64];
 	char root[96], store[96], database[128], log[96];
@@ -18,6 +20,8 @@ typedef struct KeydWorld {
 	uint64_t subject;
 	KeydHead head; /* as keyd told it last */
 	int log_fd;    /* what keyd says on standard error */
+	/* NULL, or in the order of their descriptors: its certificates and keys, borrowed */
+	const Buffer *pem[KEYD_PEM_FILES];
 } KeydWorld;
 
 /* A root key and an empty store; keyd is not started. */
@@ -27,9 +31,15 @@ void keyd_world_free(KeydWorld *world);
 void keyd_run(KeydWorld *world);
 /* Starts it with the head that was told last, and waits until it serves. */
 void keyd_start(KeydWorld *world);
+/* Waits until it serves, or until this request was refused, in spite of what it tells meanwhile. */
+void keyd_expect_ready(KeydWorld *world);
+void keyd_expect_refusal(KeydWorld *world, uint64_t subject, ErrorCategory category,
+			 const char *words);
 /* Closes the link; keyd ends by itself. */
 void keyd_stop(KeydWorld *world);
 
+/* The next message, but for what keyd tells of its log and its progress. */
+void keyd_next(KeydWorld *world, IpcMessage *ret_message);
 /* Sends a request; the next answer must be of this type. Clear it with ipc_message_clear. */
 void keyd_ask(KeydWorld *world, uint16_t type, const Schema *schema, const void *request,
 	      uint16_t answer, IpcMessage *ret_message);

@@ -337,8 +337,8 @@ static void change_by_hand(const KeydWorld *world, const char *sql)
 	sqlite3_close(database);
 }
 
-/* What opening a store does not look at, since it would take long. */
-static void what_was_changed_by_hand_is_found(void **state)
+/* Nothing is served out of a store that was changed, whether or not what was changed is asked for. */
+static void what_was_changed_by_hand_is_not_served(void **state)
 {
 	static const struct {
 		const char *sql, *words;
@@ -353,12 +353,17 @@ static void what_was_changed_by_hand_is_found(void **state)
 		  "key " },
 		{ "UPDATE keys SET record=replace(record, 'active', 'pre-active') WHERE row=2",
 		  "the record of key" },
+		{ "DELETE FROM envelopes WHERE row=3", "lost its envelope" },
+		{ "INSERT INTO envelopes SELECT 4, wrapped, sealed FROM envelopes WHERE row=3",
+		  "4 envelopes for 3 keys" },
+		/* The rows stay as they are; who looks through the index does not find one. */
+		{ "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET rootpage=(SELECT rootpage FROM "
+		  "sqlite_schema WHERE name='keys_vm') WHERE name='log_row'",
+		  "the file is damaged" },
 	};
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		KeydWorld *world = keyd_world_new();
-		KeydVerify request = { .who = KEYD_WHO, .begin = true };
-		IpcMessage message;
 
 		keyd_start(world);
 		(void)keyd_create(world, KEYD_VM, "vda");
@@ -366,23 +371,145 @@ static void what_was_changed_by_hand_is_found(void **state)
 		(void)keyd_create(world, KEYD_VM, "vdc");
 		assert_int_equal(keyd_verify(world).keys, 3);
 		keyd_stop(world);
-		change_by_hand(world, cases[i].sql);
 		keyd_start(world);
-		/* The log is read by the first step, the keys by the second. */
-		if (i < 2) {
-			keyd_refused(world, KEYD_VERIFY, &keyd_verify_schema, &request, ERROR_AUTH,
-				     cases[i].words);
-		} else {
-			keyd_ask(world, KEYD_VERIFY, &keyd_verify_schema, &request, KEYD_VERIFIED,
-				 &message);
-			ipc_message_clear(&message, world->keyd.link);
-			request.begin = false;
-			keyd_refused(world, KEYD_VERIFY, &keyd_verify_schema, &request, ERROR_AUTH,
-				     cases[i].words);
-		}
 		keyd_stop(world);
+		change_by_hand(world, cases[i].sql);
+		expect_no_start(world, ERROR_AUTH, cases[i].words);
 		keyd_world_free(world);
 	}
+}
+
+/* Row, envelope and all log entries about a key, as they were before it was destroyed. */
+static void a_key_that_was_put_back_is_not_served(void **state)
+{
+	KeydWorld *world = *state;
+	char old[160], sql[512];
+	KeyRecord key = keyd_create(world, KEYD_VM, "vda");
+
+	snprintf(old, sizeof(old), "%s.old", world->database);
+	keyd_stop(world);
+	copy(world->database, old);
+	keyd_start(world);
+	(void)keyd_create(world, KEYD_VM, "vdb");
+	assert_int_equal(keyd_changed(world, &key, 0, KEYD_DESTROY), 1);
+	(void)keyd_create(world, KEYD_VM, "vdc");
+	keyd_stop(world);
+	snprintf(sql, sizeof(sql),
+		 "ATTACH '%s' AS old;"
+		 "UPDATE keys SET record=(SELECT record FROM old.keys WHERE row=1) WHERE row=1;"
+		 "UPDATE envelopes SET wrapped=(SELECT wrapped FROM old.envelopes WHERE row=1),"
+		 "sealed=(SELECT sealed FROM old.envelopes WHERE row=1) WHERE row=1;"
+		 "DELETE FROM log WHERE row=1 AND number>1",
+		 old);
+	change_by_hand(world, sql);
+	expect_no_start(world, ERROR_AUTH,
+			"the key store is not what was written to it: log entry 3 is missing");
+}
+
+/* While keyd runs, too: the log entry that a forged record refers to does not fit the chain. */
+static void a_forged_entry_is_noticed_when_its_key_is_read(void **state)
+{
+	KeydWorld *world = *state;
+	AUTO_ROOT_KEY RootKey *root = NULL;
+	AUTO_KEY_STORE KeyStore *store = NULL;
+	AUTO_FD int fd = open(world->root, O_RDONLY | O_CLOEXEC);
+	KeyRecord key = keyd_create(world, KEYD_VM, "vda"), other, read;
+	Error err = ERROR_INIT;
+
+	other = keyd_create(world, KEYD_VM, "vdb");
+	(void)keyd_create(world, KEYD_VM, "vdc");
+	keyd_stop(world);
+	change_by_hand(world, "UPDATE log SET entry=replace(entry, 'uid 1000', 'uid 2000') "
+			      "WHERE number=2");
+	if (geteuid() == 0)
+		assert_int_equal(chown(world->database, 0, 0), 0);
+	root = root_key_read(fd, &err);
+	assert_non_null(root);
+	store = key_store_open(world->database, root, &err);
+	if (!store)
+		fail_msg("%s", err.text);
+	assert_true(key_store_get(store, key.id, 1, &read, &err));
+	assert_false(key_store_get(store, other.id, 1, &read, &err));
+	assert_int_equal(err.category, ERROR_AUTH);
+	assert_non_null(strstr(err.text, "log entry 2 or the one before was changed"));
+}
+
+/* --- a store that takes long to read --- */
+
+enum { MANY_KEYS = 3000 };
+
+static void make_many(KeydWorld *world)
+{
+	AUTO_ROOT_KEY RootKey *root = NULL;
+	AUTO_KEY_STORE KeyStore *store = NULL;
+	AUTO_FD int fd = open(world->root, O_RDONLY | O_CLOEXEC);
+	const KeyReason reason = { KEY_CREATED, "uid 0", "", 1 };
+	KeyRecord key = { .version = 1, .state = KEY_ACTIVE, .vm = KEYD_VM, .owner = "a.example",
+			  .epoch = 1, .backend = KEY_BACKEND_EMBEDDED };
+	char journal[160];
+	Error err = ERROR_INIT;
+
+	root = root_key_read(fd, &err);
+	store = root ? key_store_open(world->database, root, &err) : NULL;
+	if (!store || !key_store_begin(store, &err))
+		fail_msg("%s", err.text);
+	for (int i = 0; i < MANY_KEYS; i++) {
+		AUTO_SECRET Secret *value = secret_new(KEY_BYTES, &err);
+
+		store_be32(key.id, (uint32_t)i + 1);
+		snprintf(key.slot, sizeof(key.slot), "vd%d", i);
+		if (!value || !key_fingerprint(key.id, 1, value, key.fingerprint, &err) ||
+		    !key_store_add(store, &key, value, &reason, &err))
+			fail_msg("%s", err.text);
+	}
+	if (!key_store_commit(store, &err))
+		fail_msg("%s", err.text);
+	snprintf(journal, sizeof(journal), "%s-journal", world->database);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(world->database, 65534, 65534), 0);
+		assert_int_equal(chown(journal, 65534, 65534), 0);
+	}
+}
+
+/* Trust is taken while the store is still being verified, and a request is refused, not kept. */
+static void nothing_is_served_before_all_is_verified(void **state)
+{
+	KeydWorld *world = *state;
+	KeydWho who = { .who = KEYD_WHO };
+	RoleForget forget = { .domain = "nobody.example" };
+	KeydVerified verified;
+
+	keyd_stop(world);
+	assert_int_equal(unlink(world->database), 0);
+	make_many(world);
+	keyd_run(world);
+	role_send(&world->keyd, KEYD_START, 5, &keyd_head_schema, &world->head);
+	role_send(&world->keyd, ROLE_FORGET, 6, &role_forget_schema, &forget);
+	role_send(&world->keyd, KEYD_PLACES, 7, &keyd_who_schema, &who);
+	keyd_expect_refusal(world, 7, ERROR_UNAVAILABLE, "still being verified");
+	keyd_expect_ready(world);
+	assert_int_equal(world->head.entries, MANY_KEYS);
+	verified = keyd_verify(world);
+	assert_int_equal(verified.keys, MANY_KEYS);
+	keyd_stop(world);
+}
+
+/* --- room --- */
+
+static void one_vm_has_so_many_keys(void **state)
+{
+	KeydWorld *world = *state;
+	KeydCreate more = keyd_wanted(KEYD_VM, "more");
+
+	keyd_stop(world);
+	assert_int_equal(unlink(world->database), 0);
+	make_many(world);
+	world->head.entries = 0;
+	keyd_start(world);
+	keyd_refused(world, KEYD_CREATE, &keyd_create_schema, &more, ERROR_LIMIT,
+		     "has 3000 keys and versions that are not destroyed, at most 512");
+	(void)keyd_create(world, KEYD_OTHER, "vda");
+	keyd_stop(world);
 }
 
 static void bad_roots_and_stores_are_refused(void **state)
@@ -421,7 +548,11 @@ int main(void)
 		WITH(it_goes_on_where_it_was_killed),
 		WITH(a_store_that_was_put_back_is_noticed),
 		WITH(a_store_that_was_removed_is_noticed),
-		cmocka_unit_test(what_was_changed_by_hand_is_found),
+		cmocka_unit_test(what_was_changed_by_hand_is_not_served),
+		WITH(a_key_that_was_put_back_is_not_served),
+		WITH(a_forged_entry_is_noticed_when_its_key_is_read),
+		WITH(nothing_is_served_before_all_is_verified),
+		WITH(one_vm_has_so_many_keys),
 		WITH(bad_roots_and_stores_are_refused),
 	};
 

@@ -33,26 +33,20 @@ static bool change_failed(Error *err)
 	return false;
 }
 
-static bool send_key(Keyd *keyd, const IpcMessage *message, const KeyRecord *key, Error *err)
+static bool send_key(Keyd *keyd, uint64_t subject, const KeyRecord *key, Error *err)
 {
-	return keyd_tell_head(keyd, err) && ipc_send(keyd->link, KEYD_KEY, message->subject,
-						     &key_record_schema, key, NULL, 0, err);
+	return keyd_tell_head(keyd, err) &&
+	       ipc_send(keyd->link, KEYD_KEY, subject, &key_record_schema, key, NULL, 0, err);
 }
 
-/* A value for the record, made now; it is in the store or nowhere. */
-static bool add_value(Keyd *keyd, KeyRecord *key, const KeyReason *reason, Error *err)
+/* A value for the record, made now. */
+static Secret *make_value(KeyRecord *key, Error *err)
 {
 	AUTO_SECRET Secret *value = random_secret(KEY_BYTES, err);
 
-	return value && key_fingerprint(key->id, key->version, value, key->fingerprint, err) &&
-	       key_store_add(keyd->store, key, value, reason, err);
-}
-
-static bool check_backend(const char *name, Error *err)
-{
-	return !strcmp(name, KEY_BACKEND_EMBEDDED) ||
-	       error_set(err, ERROR_NOT_FOUND, "no back-end \"%.63s\"; there is \"%s\"", name,
-			 KEY_BACKEND_EMBEDDED);
+	if (!value || !key_fingerprint(key->id, key->version, value, key->fingerprint, err))
+		return NULL;
+	return TAKE_PTR(value);
 }
 
 typedef bool VisitKey(void *context, const KeyRecord *key, Error *err);
@@ -108,79 +102,161 @@ static bool check_room(Keyd *keyd, const KeydCreate *create, Error *err)
 			 in_use.keys, LIMIT_PACKAGE_KEYS);
 }
 
+/* A new key, or a new version, from its making to its answer. */
+typedef struct Making {
+	uint64_t subject; /* of the request */
+	KeydCreate create;
+	bool rotates;
+	KeyRecord old; /* then */
+} Making;
+
+static bool add_created(Keyd *keyd, const Making *making, const KeyRecord *key, const Secret *kept,
+			Error *err)
+{
+	KeyReason reason = keyd_reason(keyd, KEY_CREATED, making->create.who, "");
+
+	return check_room(keyd, &making->create, err) &&
+	       (key_store_add(keyd->store, key, kept, &reason, err) || change_failed(err));
+}
+
+static bool add_rotated(Keyd *keyd, const Making *making, const KeyRecord *key, const Secret *kept,
+			Error *err)
+{
+	KeyReason created = keyd_reason(keyd, KEY_CREATED, making->create.who, "rotated");
+	KeyReason rotated = keyd_reason(keyd, KEY_ROTATED, making->create.who, "");
+	KeyRecord retired;
+
+	if (!key_store_get(keyd->store, making->old.id, 0, &retired, err))
+		return false;
+	if (retired.version != making->old.version || retired.state != KEY_ACTIVE)
+		return error_set(err, ERROR_CONFLICT,
+				 "the key was changed meanwhile: version %" PRIu64 " is %s",
+				 retired.version, key_state_words[retired.state]);
+	retired.state = KEY_DEACTIVATED;
+	if (!key_store_begin(keyd->store, err))
+		return false;
+	if (key_store_change(keyd->store, &retired, &rotated, err) &&
+	    key_store_add(keyd->store, key, kept, &created, err))
+		return key_store_commit(keyd->store, err) || change_failed(err);
+	key_store_undo(keyd->store);
+	return change_failed(err);
+}
+
+/* What it was made for is looked at now: others were served since it was asked for, if its value
+ * went elsewhere. `kept`: what our own store keeps of it. */
+static bool add(Keyd *keyd, const Making *making, KeyRecord *key, const Secret *kept, Error *err)
+{
+	int64_t now_s = clock_wall_s(keyd->clock);
+
+	key->created_s = key->changed_s = now_s > 0 ? (uint64_t)now_s : 0;
+	return making->rotates ? add_rotated(keyd, making, key, kept, err)
+			       : add_created(keyd, making, key, kept, err);
+}
+
+static void on_stored(Keyd *keyd, void *context, const KeyRecord *key, const Secret *blob_key,
+		      const Error *failure)
+{
+	AUTO_FREE Making *making = context;
+	Error err = ERROR_INIT;
+	KeyRecord made;
+
+	if (failure) {
+		keyd_fail_later(keyd, making->subject, failure);
+		return;
+	}
+	made = *key;
+	if (!add(keyd, making, &made, blob_key, &err)) {
+		/* After ERROR_IO it is not certain that the record is not there. */
+		if (err.category != ERROR_IO)
+			backend_discard(keyd, &made);
+		keyd_fail_later(keyd, making->subject, &err);
+	} else if (!send_key(keyd, making->subject, &made, &err)) {
+		keyd_lose_engine(keyd, &err);
+	}
+}
+
+/* The one way of all new values. Elsewhere the answer comes later: true. */
+static bool make(Keyd *keyd, const Making *wanted, KeyRecord *key, bool *link_ok, Error *err)
+{
+	AUTO_SECRET Secret *value = make_value(key, err);
+	AUTO_FREE Making *making = NULL;
+
+	if (!value)
+		return false;
+	if (backend_is_embedded(key->backend)) {
+		if (!add(keyd, wanted, key, value, err))
+			return false;
+		*link_ok = send_key(keyd, wanted->subject, key, err);
+		return *link_ok;
+	}
+	making = calloc(1, sizeof(*making));
+	if (!making)
+		return error_set(err, ERROR_INTERNAL, "no memory for a request");
+	*making = *wanted;
+	if (!backend_store(keyd, making->create.who, key, value, on_stored, making, err))
+		return false;
+	(void)TAKE_PTR(making);
+	return true;
+}
+
 bool keyd_on_create(Keyd *keyd, const IpcMessage *message, bool *link_ok, Error *err)
 {
 	const KeydCreate *create = message->payload;
-	KeyReason reason = keyd_reason(keyd, KEY_CREATED, create->who, "");
+	const Making making = { .subject = message->subject, .create = *create };
 	KeyRecord key = { .version = 1,
 			  .purpose = create->purpose,
 			  .state = KEY_ACTIVE,
 			  .epoch = create->epoch };
 
 	if (!keyd_limit(keyd, LIMITED_CHANGE, create->who, err) ||
-	    !check_backend(create->backend, err) || !check_room(keyd, create, err) ||
+	    !backend_check(keyd, create->backend, err) || !check_room(keyd, create, err) ||
 	    !random_bytes(key.id, sizeof(key.id), err))
 		return false;
 	snprintf(key.vm, sizeof(key.vm), "%s", create->vm);
 	snprintf(key.owner, sizeof(key.owner), "%s", create->owner);
 	snprintf(key.slot, sizeof(key.slot), "%s", create->slot);
 	snprintf(key.backend, sizeof(key.backend), "%s", create->backend);
-	if (!add_value(keyd, &key, &reason, err))
-		return change_failed(err);
-	key.created_s = key.changed_s = reason.now_s;
-	*link_ok = send_key(keyd, message, &key, err);
-	return *link_ok;
-}
-
-static bool rotate(Keyd *keyd, const KeyRecord *old, KeyRecord *fresh, const char *who, Error *err)
-{
-	KeyReason created = keyd_reason(keyd, KEY_CREATED, who, "rotated");
-	KeyReason rotated = keyd_reason(keyd, KEY_ROTATED, who, "");
-	KeyRecord retired = *old;
-
-	*fresh = *old;
-	fresh->version++;
-	/* Nobody has seen the new value. */
-	memset(fresh->exposed_to, 0, sizeof(fresh->exposed_to));
-	retired.state = KEY_DEACTIVATED;
-	fresh->created_s = fresh->changed_s = created.now_s;
-	if (!key_store_begin(keyd->store, err))
-		return false;
-	if (key_store_change(keyd->store, &retired, &rotated, err) &&
-	    add_value(keyd, fresh, &created, err))
-		return key_store_commit(keyd->store, err);
-	key_store_undo(keyd->store);
-	return false;
+	return make(keyd, &making, &key, link_ok, err);
 }
 
 bool keyd_on_rotate(Keyd *keyd, const IpcMessage *message, bool *link_ok, Error *err)
 {
 	const KeydName *name = message->payload;
-	KeyRecord old, fresh;
+	Making making = { .subject = message->subject, .rotates = true };
+	KeyRecord fresh;
 
 	if (!keyd_limit(keyd, LIMITED_CHANGE, name->who, err) ||
-	    !key_store_get(keyd->store, name->id, 0, &old, err))
+	    !key_store_get(keyd->store, name->id, 0, &making.old, err))
 		return false;
-	if (name->version && name->version != old.version)
+	if (name->version && name->version != making.old.version)
 		return error_set(err, ERROR_USAGE,
 				 "only the newest version, %" PRIu64 ", can be rotated",
-				 old.version);
-	if (old.state != KEY_ACTIVE) {
+				 making.old.version);
+	if (making.old.state != KEY_ACTIVE) {
 		error_set(err, ERROR_CONFLICT, "the key is %s; only an active one is rotated",
-			  key_state_words[old.state]);
-		return keyd_refuse(keyd, &old, name->who, err);
+			  key_state_words[making.old.state]);
+		return keyd_refuse(keyd, &making.old, name->who, err);
 	}
-	if (!rotate(keyd, &old, &fresh, name->who, err))
-		return change_failed(err);
-	*link_ok = send_key(keyd, message, &fresh, err);
-	return *link_ok;
+	memcpy(making.create.who, name->who, sizeof(making.create.who));
+	fresh = making.old;
+	fresh.version++;
+	fresh.reference[0] = '\0';
+	/* Nobody has seen the new value. */
+	memset(fresh.exposed_to, 0, sizeof(fresh.exposed_to));
+	return make(keyd, &making, &fresh, link_ok, err);
 }
 
 typedef struct Change {
 	Keyd *keyd;
 	const KeydChange *request;
 	uint64_t done;
+	DoomedList *doomed; /* blobs of what is destroyed */
 } Change;
+
+static void change_clear(Change *change)
+{
+	free(change->doomed);
+}
 
 static bool step(Change *change, KeyRecord *key, KeyState to, KeyAction action, Error *err)
 {
@@ -208,7 +284,8 @@ static bool change_one(Change *change, const KeyRecord *before, Error *err)
 		break;
 	case KEYD_DESTROY:
 	case KEYD_CHANGE_KIND_COUNT:
-		ok = (key.state == KEY_DEACTIVATED ||
+		ok = doomed_add(&change->doomed, &key, err) &&
+		     (key.state == KEY_DEACTIVATED ||
 		      step(change, &key, KEY_DEACTIVATED, KEY_RETIRED, err)) &&
 		     step(change, &key, KEY_DESTROYED, KEY_WIPED, err);
 		break;
@@ -244,7 +321,7 @@ static bool change_all(Change *change, const KeyRecord *named, Error *err)
 bool keyd_on_change(Keyd *keyd, const IpcMessage *message, bool *link_ok, Error *err)
 {
 	const KeydChange *request = message->payload;
-	Change change = { .keyd = keyd, .request = request };
+	CLEANUP(change_clear) Change change = { .keyd = keyd, .request = request };
 	KeydChanged answer;
 	KeyRecord named;
 
@@ -257,7 +334,13 @@ bool keyd_on_change(Keyd *keyd, const IpcMessage *message, bool *link_ok, Error 
 			       : change_failed(err);
 	if (!change.done)
 		return error_set(err, ERROR_CONFLICT, "the key is destroyed already");
-	answer.keys = change.done;
+	/* First what opens them, then, once that is on the disk, the blobs. */
+	if (change.doomed) {
+		backend_destroy(keyd, request->who, message->subject, TAKE_PTR(change.doomed),
+				change.done);
+		return true;
+	}
+	answer = (KeydChanged){ .keys = change.done };
 	*link_ok =
 		keyd_tell_head(keyd, err) && ipc_send(keyd->link, KEYD_CHANGED, message->subject,
 						      &keyd_changed_schema, &answer, NULL, 0, err);

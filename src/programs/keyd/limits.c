@@ -14,6 +14,7 @@ typedef struct Share {
 
 static const Share shares[LIMITED_COUNT] = {
 	[LIMITED_READ] = { "questions", LIMIT_KEY_READS_S, LIMIT_KEY_READS_S },
+	[LIMITED_TRANSFER] = { "steps of a move", LIMIT_KEY_TRANSFERS, LIMIT_KEY_TRANSFERS_S },
 	[LIMITED_CHANGE] = { "changes and openings", LIMIT_KEY_CHANGES, LIMIT_KEY_CHANGES_S },
 };
 

@@ -12,9 +12,16 @@
 #include "base/bounds.h"
 #include "keys/key_store.h"
 
+/* Of the store's room (keys/key.h: LIMIT_KEYS). */
+enum {
+	LIMIT_VM_KEYS = 512,		    /* of one VM that are not destroyed */
+	LIMIT_KEYS_OTHERS = LIMIT_KEYS / 4, /* made, ever, by others than root */
+};
+
 typedef enum LimitKind {
 	LIMITED_READ,
-	LIMITED_CHANGE, /* whatever writes to the disk, refusals too */
+	LIMITED_CHANGE,	  /* whatever writes to the disk, refusals too */
+	LIMITED_TRANSFER, /* the steps of a move, each with signatures to make or to judge */
 	LIMITED_COUNT,
 } LimitKind;
 

@@ -39,36 +39,97 @@ static bool check_request(const KeydOpen *request, const KeyRecord *key, Error *
 }
 
 /* The note comes before the value leaves: what is not in the log was not opened. */
-static int open_value(Keyd *keyd, const IpcMessage *message, const KeyRecord *key, Error *err)
+static int open_value(Keyd *keyd, uint64_t subject, const KeydOpen *request, const KeyRecord *key,
+		      const Secret *value, Error *err)
 {
-	const KeydOpen *request = message->payload;
-	AUTO_SECRET Secret *value = key_store_value(keyd->store, key, err);
-	AUTO_SECRET Secret *passphrase = value ? key_passphrase(value, err) : NULL;
+	AUTO_SECRET Secret *passphrase = key_passphrase(value, err);
 	KeyReason reason = keyd_reason(keyd, KEY_OPENED, request->who, "");
 
 	if (!passphrase || !key_store_note(keyd->store, key, &reason, err))
 		return -1;
-	return opened_make(&keyd->opened, message->subject, passphrase,
-			   clock_monotonic_us(keyd->clock), err);
+	return opened_make(&keyd->opened, subject, passphrase, clock_monotonic_us(keyd->clock),
+			   err);
+}
+
+static bool give(Keyd *keyd, uint64_t subject, const KeydOpen *request, const KeyRecord *key,
+		 const Secret *value, bool *link_ok, Error *err)
+{
+	AUTO_FD int fd = open_value(keyd, subject, request, key, value, err);
+
+	if (fd < 0)
+		return false;
+	*link_ok = keyd_tell_head(keyd, err) &&
+		   ipc_send(keyd->link, KEYD_OPENED, subject, &key_record_schema, key, &fd, 1, err);
+	return *link_ok;
+}
+
+/* The record, if this request may open it. */
+static bool judge(Keyd *keyd, const KeydOpen *request, KeyRecord *ret_key, Error *err)
+{
+	if (!key_store_get(keyd->store, request->id, request->version, ret_key, err))
+		return false;
+	return check_request(request, ret_key, err) ||
+	       keyd_refuse(keyd, ret_key, request->who, err);
+}
+
+/* One whose value is on its way here from another key manager. */
+typedef struct Opening {
+	uint64_t subject;
+	KeydOpen request;
+	KeyRecord key;
+} Opening;
+
+static void on_fetched(Keyd *keyd, void *context, const Secret *value, const Error *failure)
+{
+	AUTO_FREE Opening *opening = context;
+	bool link_ok = true;
+	Error err = ERROR_INIT;
+	KeyRecord key;
+
+	if (failure) {
+		err = *failure;
+		/* Not what was given there: somebody should know. */
+		if (err.category == ERROR_AUTH || err.category == ERROR_PEER)
+			keyd_refuse(keyd, &opening->key, opening->request.who, &err);
+		keyd_fail_later(keyd, opening->subject, &err);
+		return;
+	}
+	/* It may have been changed since. */
+	if (judge(keyd, &opening->request, &key, &err) &&
+	    give(keyd, opening->subject, &opening->request, &key, value, &link_ok, &err))
+		return;
+	if (link_ok)
+		keyd_fail_later(keyd, opening->subject, &err);
+	else
+		keyd_lose_engine(keyd, &err);
+}
+
+static bool fetch(Keyd *keyd, const IpcMessage *message, const KeyRecord *key, Error *err)
+{
+	AUTO_FREE Opening *opening = calloc(1, sizeof(*opening));
+
+	if (!opening)
+		return error_set(err, ERROR_INTERNAL, "no memory for a request");
+	*opening = (Opening){ message->subject, *(const KeydOpen *)message->payload, *key };
+	if (!backend_fetch(keyd, key, on_fetched, opening, err))
+		return false;
+	(void)TAKE_PTR(opening);
+	return true;
 }
 
 bool keyd_on_open(Keyd *keyd, const IpcMessage *message, bool *link_ok, Error *err)
 {
 	const KeydOpen *request = message->payload;
-	AUTO_FD int fd = -1;
+	AUTO_SECRET Secret *value = NULL;
 	KeyRecord key;
 
 	if (!keyd_limit(keyd, LIMITED_CHANGE, request->who, err) ||
-	    !key_store_get(keyd->store, request->id, request->version, &key, err))
+	    !judge(keyd, request, &key, err))
 		return false;
-	if (!check_request(request, &key, err))
-		return keyd_refuse(keyd, &key, request->who, err);
-	fd = open_value(keyd, message, &key, err);
-	if (fd < 0)
-		return false;
-	*link_ok = keyd_tell_head(keyd, err) && ipc_send(keyd->link, KEYD_OPENED, message->subject,
-							 &key_record_schema, &key, &fd, 1, err);
-	return *link_ok;
+	if (!backend_is_embedded(key.backend))
+		return fetch(keyd, message, &key, err);
+	value = key_store_value(keyd->store, &key, err);
+	return value && give(keyd, message->subject, request, &key, value, link_ok, err);
 }
 
 bool keyd_on_used(Keyd *keyd, const IpcMessage *message, bool *link_ok, Error *err)

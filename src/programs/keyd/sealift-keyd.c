@@ -11,10 +11,28 @@
 #include "programs/keyd/policy.h"
 #include "wire/json.h"
 
-static bool parse_options(int argc, char **argv, SandboxUser *ret_user, Error *err)
+typedef struct Options {
+	SandboxUser user;
+	bool certificates;
+	bool helper_root; /* the root key is a helper's, of this kind */
+	HelperKind root;
+} Options;
+
+static bool parse_root(const char *word, Options *options)
+{
+	options->root = !strcmp(word, helper_kind_words[HELPER_KIND_TPM2])
+				? HELPER_KIND_TPM2
+				: HELPER_KIND_PKCS11_ROOT;
+	options->helper_root = !strcmp(word, helper_kind_words[options->root]);
+	return options->helper_root;
+}
+
+static bool parse_options(int argc, char **argv, Options *options, Error *err)
 {
 	static const struct option known[] = {
 		{ "user", required_argument, NULL, 'u' },
+		{ &KEYD_CERTIFICATES_OPTION[2], no_argument, NULL, 'c' },
+		{ &KEYD_ROOT_OPTION[2], required_argument, NULL, 'r' },
 		{ 0 },
 	};
 	bool wrong = false;
@@ -22,31 +40,41 @@ static bool parse_options(int argc, char **argv, SandboxUser *ret_user, Error *e
 
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, "", known, NULL)) >= 0) {
-		wrong = wrong || option != 'u';
-		if (option == 'u' && !sandbox_user_parse(optarg, ret_user, err))
+		wrong = wrong || !strchr("ucr", option) ||
+			(option == 'r' && !parse_root(optarg, options));
+		options->certificates = options->certificates || option == 'c';
+		if (option == 'u' && !sandbox_user_parse(optarg, &options->user, err))
 			return false;
 	}
 	return (!wrong && optind == argc) ||
-	       error_set(err, ERROR_USAGE, "usage: sealift-keyd [--user UID:GID]");
+	       error_set(err, ERROR_USAGE,
+			 "usage: sealift-keyd [--certificates] [--root=pkcs11-root|tpm2] "
+			 "[--user UID:GID]");
 }
 
-static bool open_store(Keyd *keyd, Error *err)
+static bool open_store(Keyd *keyd, const Options *options, Error *err)
 {
-	keyd->root = root_key_read(KEYD_ROOT_FD, err);
-	close(KEYD_ROOT_FD);
+	if (options->helper_root) {
+		keyd->root = helper_root_open(options->root, KEYD_ROOT_FD, err);
+	} else {
+		keyd->root = root_key_read(KEYD_ROOT_FD, err);
+		close(KEYD_ROOT_FD);
+	}
 	if (!keyd->root)
 		return false;
 	keyd->store = key_store_open(KEYD_STORE_NAME, keyd->root, err);
 	return keyd->store;
 }
 
-static bool enter_sandbox(const SandboxUser *user, const Log *log, SandboxReport *report,
+static bool enter_sandbox(const Options *options, const Log *log, SandboxReport *report,
 			  Error *err)
 {
-	static const int keep[] = { ROLE_LINK_FD, KEYD_ROOT_FD, KEYD_STORE_FD };
+	static const int keep[] = { ROLE_LINK_FD, KEYD_ROOT_FD, KEYD_STORE_FD, KEYD_CERTIFICATE_FD,
+				    KEYD_KEY_FD, KEYD_AGREE_CERTIFICATE_FD, KEYD_AGREE_KEY_FD };
+	size_t kept = options->certificates ? ARRAY_SIZE(keep) : 3;
 	char missing[SANDBOX_TEXT_SIZE];
 
-	if (!sandbox_enter(&keyd_policy, user, keep, ARRAY_SIZE(keep), report, err))
+	if (!sandbox_enter(&keyd_policy, &options->user, keep, kept, report, err))
 		return false;
 	sandbox_report_missing(report, missing);
 	if (missing[0])
@@ -59,15 +87,30 @@ static bool enter_sandbox(const SandboxUser *user, const Log *log, SandboxReport
 static void tell_why(Keyd *keyd, const Error *failure)
 {
 	Error ignored = ERROR_INIT;
-	IpcMessage start;
+	IpcMessage message = { 0 };
 
-	if (ipc_receive(keyd->link, &start, &ignored) != IPC_MESSAGE)
-		return;
-	ipc_message_clear(&start, keyd->link);
-	(void)!role_send_failure(keyd->link, start.subject, failure, &ignored);
+	/* It ends the loop, or the link does. */
+	while (message.type != KEYD_START) {
+		if (ipc_receive(keyd->link, &message, &ignored) != IPC_MESSAGE)
+			return;
+		ipc_message_clear(&message, keyd->link);
+	}
+	(void)!role_send_failure(keyd->link, message.subject, failure, &ignored);
 }
 
-static bool setup(Keyd *keyd, const SandboxUser *user, const Log *log, Error *err)
+/* Disks of VMs are opened without them: what is wrong with them stops the moving of keys alone. */
+static void load_certificates(Keyd *keyd, const Options *options, const Log *log)
+{
+	error_set(&keyd->no_certificates, ERROR_UNAVAILABLE,
+		  "this host's key manager has no certificates: keys.certificate is not set");
+	if (!options->certificates || keyd_load_certificates(keyd, &keyd->no_certificates))
+		return;
+	log_warning(log, "keys cannot be moved: %s", keyd->no_certificates.text);
+	cms_signer_free(TAKE_PTR(keyd->signer));
+	envelope_key_free(TAKE_PTR(keyd->agree));
+}
+
+static bool setup(Keyd *keyd, const Options *options, const Log *log, Error *err)
 {
 	SandboxReport report;
 	int flags = fcntl(ROLE_LINK_FD, F_GETFL);
@@ -78,12 +121,14 @@ static bool setup(Keyd *keyd, const SandboxUser *user, const Log *log, Error *er
 				 ROLE_LINK_FD);
 	/* Without this it would open /dev/urandom with the first object. */
 	json_object_seed(0);
-	if (!crypto_prepare(err) || !enter_sandbox(user, log, &report, err))
+	if (!crypto_prepare(err) || !enter_sandbox(options, log, &report, err))
 		return false;
-	keyd->link = ipc_link_new(ROLE_LINK_FD, keyd_rules, err);
+	load_certificates(keyd, options, log);
+	keyd->anchors = anchor_store_new(err);
+	keyd->link = keyd->anchors ? ipc_link_new(ROLE_LINK_FD, keyd_rules, err) : NULL;
 	if (!keyd->link)
 		return false;
-	if (open_store(keyd, err) && sandbox_filter(&keyd_policy, false, &report, err))
+	if (open_store(keyd, options, err) && sandbox_filter(&keyd_policy, false, &report, err))
 		return true;
 	failure = *err;
 	tell_why(keyd, &failure);
@@ -96,8 +141,12 @@ static bool setup(Keyd *keyd, const SandboxUser *user, const Log *log, Error *er
 static void teardown(Keyd *keyd)
 {
 	opened_wipe_all(&keyd->opened);
+	backends_clear(keyd);
 	ipc_link_free(keyd->link);
 	root_key_free(keyd->root);
+	cms_signer_free(keyd->signer);
+	envelope_key_free(keyd->agree);
+	anchor_store_free(keyd->anchors);
 	free(keyd);
 }
 
@@ -107,13 +156,13 @@ int main(int argc, char **argv)
 			  .level = LOG_LEVEL_INFO,
 			  .fd = 2,
 			  .process = sandbox_outer_pid() };
-	SandboxUser user = { 0 };
+	Options options = { 0 };
 	Error err = ERROR_INIT;
 	Keyd *keyd;
 	bool ok;
 
 	json_end_without_memory();
-	if (!parse_options(argc, argv, &user, &err)) {
+	if (!parse_options(argc, argv, &options, &err)) {
 		log_error(&log, "%s", err.text);
 		return error_exit_status(err.category);
 	}
@@ -121,7 +170,8 @@ int main(int argc, char **argv)
 	if (!keyd)
 		return error_exit_status(ERROR_INTERNAL);
 	keyd->clock = &clock_system;
-	ok = setup(keyd, &user, &log, &err) && keyd_serve(keyd, &err);
+	backends_init(keyd);
+	ok = setup(keyd, &options, &log, &err) && keyd_serve(keyd, &err);
 	if (!ok)
 		log_error(&log, "%s", err.text);
 	teardown(keyd);

@@ -6,13 +6,19 @@
 
 #include "base/buffer.h"
 #include "crypto/digest.h"
+#include "keys/key_store_transfers.h"
 #include "wire/json.h"
 
 enum { ENTRY_MAX = 4096 }; /* bytes of an entry's JSON; its schema allows less than 3 KiB */
 
+bool walk_is_root(const char *who)
+{
+	return !strcmp(who, "uid 0");
+}
+
 void walk_begin(Walk *walk)
 {
-	*walk = (Walk){ .running = true };
+	*walk = (Walk){ .part = WALK_FILE };
 }
 
 /* An entry's chain is made of its JSON without that member, which comes last (keys/key_store.h). */
@@ -48,6 +54,7 @@ static bool walk_entry(Walk *walk, const KeyLogEntry *entry, Error *err)
 	memcpy(walk->chain, chain, sizeof(chain));
 	walk->entries = entry->number;
 	walk->added += adds;
+	walk->created += entry->action == KEY_CREATED && !walk_is_root(entry->who);
 	return true;
 }
 
@@ -79,34 +86,14 @@ static bool step_log(Walk *walk, KeyStore *store, bool *ret_end, Error *err)
 			 walk->entries, total);
 }
 
-static bool walk_key(KeyStore *store, const KeyRecord *key, Error *err)
-{
-	AUTO_SECRET Secret *value = NULL;
-	char id[KEY_ID_HEX];
-
-	if (key->state == KEY_DESTROYED || strcmp(key->backend, KEY_BACKEND_EMBEDDED) != 0)
-		return true;
-	value = key_store_value(store, key, err);
-	key_id_text(key->id, id);
-	return value || error_prefix(err, "key %s version %" PRIu64, id, key->version);
-}
-
 static bool step_keys(Walk *walk, KeyStore *store, bool *ret_done, Error *err)
 {
-	KeyRecord keys[WALK_STEP / 4];
 	size_t count = 0;
 	bool end = false;
 
-	for (size_t done = 0; done < WALK_STEP; done += ARRAY_SIZE(keys)) {
-		if (!key_store_list(store, "", &walk->cursor, keys, ARRAY_SIZE(keys), &count, err))
-			return false;
-		for (size_t i = 0; i < count; i++)
-			if (!walk_key(store, &keys[i], err))
-				return false;
-		walk->keys += count;
-		if (!walk->cursor)
-			break;
-	}
+	if (!key_store_verify_keys(store, &walk->cursor, WALK_STEP, &count, err))
+		return false;
+	walk->keys += count;
 	if (walk->cursor)
 		return true;
 	/* What was written since the log was read through: little, and all of it now, so that the
@@ -123,17 +110,29 @@ static bool step_keys(Walk *walk, KeyStore *store, bool *ret_done, Error *err)
 
 bool walk_step(Walk *walk, KeyStore *store, bool *ret_done, Error *err)
 {
-	bool end = false, ok;
+	static const uint8_t no_migration[16];
+	bool end = false, ok = false, known;
+	TransferRecord transfer;
 
 	*ret_done = false;
-	if (!walk->running)
+	switch (walk->part) {
+	case WALK_NOTHING:
 		return error_set(err, ERROR_CONFLICT, "no verification is under way");
-	if (walk->in_keys) {
-		ok = step_keys(walk, store, ret_done, err);
-	} else {
+	case WALK_FILE:
+		/* Reading any of the moves judges all of them. */
+		ok = key_store_check_file(store, err) &&
+		     key_store_transfer_get(store, no_migration, &transfer, &known, err);
+		walk->part = WALK_LOG;
+		break;
+	case WALK_LOG:
 		ok = step_log(walk, store, &end, err);
-		walk->in_keys = end;
+		walk->part = end ? WALK_KEYS : WALK_LOG;
+		break;
+	case WALK_KEYS:
+		ok = step_keys(walk, store, ret_done, err);
+		break;
 	}
-	walk->running = ok && !*ret_done;
+	if (!ok || *ret_done)
+		walk->part = WALK_NOTHING;
 	return ok;
 }

@@ -47,6 +47,11 @@ typedef struct Helper {
 typedef bool HelperOpener(Helper *helper, Error *err);
 HelperOpener helper_open_kmip, helper_open_pkcs11, helper_open_tpm2, helper_open_barbican;
 
+/* The ports that the configuration needs, for the sandbox. All zeros: any, for a Barbican that only
+ * Keystone's catalogue knows. ERROR_CONFIG. */
+MUST_CHECK bool helper_limit_ports(const HelperSetup *setup, uint16_t ret_ports[SANDBOX_PORTS_MAX],
+				   Error *err);
+
 /* With whom and how it speaks now, for people. */
 void helper_describe(const Helper *helper, char ret_text[LIMIT_TEXT]);
 

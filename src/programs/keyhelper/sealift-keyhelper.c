@@ -141,15 +141,17 @@ static bool receive_files(Helper *helper, Error *err)
 static bool enter(Helper *helper, const Options *options, SandboxReport *report, Error *err)
 {
 	static const int keep[] = { ROLE_LINK_FD, ROLE_EXTRA_FD };
-	const SandboxPolicy *policy = keyhelper_policies[options->kind];
+	SandboxPolicy policy = *keyhelper_policies[options->kind];
 	char missing[SANDBOX_TEXT_SIZE];
 	bool ok = false;
 
+	if (!helper_limit_ports(&helper->setup, policy.connect_ports, err))
+		return false;
 	if (options->kind == HELPER_KIND_PKCS11 || options->kind == HELPER_KIND_PKCS11_ROOT)
-		ok = helper_enter_with_files(policy, &options->user, keep, ARRAY_SIZE(keep),
+		ok = helper_enter_with_files(&policy, &options->user, keep, ARRAY_SIZE(keep),
 					     &helper->setup.pkcs11, report, err);
 	else
-		ok = sandbox_enter(policy, &options->user, keep, ARRAY_SIZE(keep), report, err);
+		ok = sandbox_enter(&policy, &options->user, keep, ARRAY_SIZE(keep), report, err);
 	if (!ok)
 		return false;
 	sandbox_report_missing(report, missing);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
+#include <curl/curl.h>
 #include <string.h>
 
 #include "keys/barbican.h"
@@ -48,4 +49,39 @@ bool helper_open_barbican(Helper *helper, Error *err)
 	}
 	helper->provider = barbican_provider_new(&config, err);
 	return helper->provider != NULL;
+}
+
+static void url_clear(CURLU **url)
+{
+	curl_url_cleanup(*url);
+}
+
+static void part_clear(char **part)
+{
+	curl_free(*part);
+}
+
+/* The back-end judges the rest of it. */
+static bool port_of(const char *text, uint16_t *ret_port, Error *err)
+{
+	CLEANUP(url_clear) CURLU *url = curl_url();
+	CLEANUP(part_clear) char *port = NULL;
+
+	if (!url || curl_url_set(url, CURLUPART_URL, text, 0) ||
+	    curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT))
+		return error_set(err, ERROR_CONFIG, "\"%.200s\" is no URL with a port", text);
+	/* libcurl lets none through above 65535. */
+	*ret_port = (uint16_t)strtoul(port, NULL, 10);
+	return *ret_port || error_set(err, ERROR_CONFIG, "\"%.200s\": port 0", text);
+}
+
+bool helper_limit_ports(const HelperSetup *setup, uint16_t ret_ports[SANDBOX_PORTS_MAX], Error *err)
+{
+	if (setup->kind == HELPER_KIND_KMIP)
+		ret_ports[0] = (uint16_t)setup->kmip.port;
+	/* Where Barbican is, Keystone says later. */
+	if (setup->kind != HELPER_KIND_BARBICAN || !setup->barbican.barbican_url[0])
+		return true;
+	return port_of(setup->barbican.keystone_url, &ret_ports[0], err) &&
+	       port_of(setup->barbican.barbican_url, &ret_ports[1], err);
 }
