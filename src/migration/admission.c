@@ -174,6 +174,7 @@ bool admission_judge(Migration *m, const Statement *offer, Error *err)
 	return check_mode(policy, offer, err) && check_unused_id(m, offer, err) &&
 	       store_see_once(m->ports->store, offer->id, offer->expires_s,
 			      (uint64_t)clock_wall_s(m->ports->clock), err) &&
+	       migration_check_keys(&offer->manifest, offer->keys, offer->keys_count, err) &&
 	       check_vm(m, offer, err) && check_bookings(m, offer, err) &&
 	       m->ports->check_manifest(m->ports->context, m, &offer->manifest, err);
 }

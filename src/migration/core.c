@@ -33,7 +33,7 @@ void migration_log(Migration *m, bool warning, const char *format, ...)
 
 static uint64_t deadline_of(const Migration *m, Step step)
 {
-	if (step == SRC_TRANSFER || step == DST_LOADING)
+	if (step == SRC_DISKS || step == SRC_TRANSFER || step == DST_LOADING)
 		return m->ports->policy->transfer_ms;
 	return step_row(step)->deadline_ms;
 }
@@ -201,7 +201,7 @@ bool migration_check_statement(const Migration *m, const Statement *statement, E
 	       error_prefix(err, "%s", statement_words[statement->kind]);
 }
 
-static PeerMessage *new_message(const Migration *m, PeerKind kind, Error *err)
+PeerMessage *migration_new_message(const Migration *m, PeerKind kind, Error *err)
 {
 	PeerMessage *message = calloc(1, sizeof(*message));
 
@@ -214,7 +214,7 @@ static PeerMessage *new_message(const Migration *m, PeerKind kind, Error *err)
 	return message;
 }
 
-static bool send_and_free(Migration *m, PeerMessage *message, Error *err)
+bool migration_send_and_free(Migration *m, PeerMessage *message, Error *err)
 {
 	bool ok = m->ports->send(m->ports->context, m, message, err);
 
@@ -225,30 +225,30 @@ static bool send_and_free(Migration *m, PeerMessage *message, Error *err)
 
 bool migration_send(Migration *m, PeerKind kind, Error *err)
 {
-	PeerMessage *message = new_message(m, kind, err);
+	PeerMessage *message = migration_new_message(m, kind, err);
 
 	if (!message)
 		return false;
 	if (kind == PEER_KEY)
 		memcpy(message->key, secret_peek(m->migration_key), sizeof(message->key));
-	return send_and_free(m, message, err);
+	return migration_send_and_free(m, message, err);
 }
 
 bool migration_send_reason(Migration *m, PeerKind kind, const Error *reason, Error *err)
 {
-	PeerMessage *message = new_message(m, kind, err);
+	PeerMessage *message = migration_new_message(m, kind, err);
 
 	if (!message)
 		return false;
 	snprintf(message->category, sizeof(message->category), "%s", error_word(reason->category));
 	snprintf(message->text, sizeof(message->text), "%s", reason->text);
-	return send_and_free(m, message, err);
+	return migration_send_and_free(m, message, err);
 }
 
 bool migration_send_statement(Migration *m, StatementKind kind, const uint8_t *cms, size_t cms_size,
 			      Error *err)
 {
-	PeerMessage *message = new_message(m, PEER_STATEMENT, err);
+	PeerMessage *message = migration_new_message(m, PEER_STATEMENT, err);
 
 	if (!message)
 		return false;
@@ -256,7 +256,7 @@ bool migration_send_statement(Migration *m, StatementKind kind, const uint8_t *c
 	message->statement = kind;
 	memcpy(message->cms, cms, cms_size);
 	message->cms_size = cms_size;
-	return send_and_free(m, message, err);
+	return migration_send_and_free(m, message, err);
 }
 
 bool migration_send_stored(Migration *m, StatementKind kind, Error *err)
@@ -312,7 +312,10 @@ uint64_t migration_backoff_ms(Migration *m)
 
 bool migration_all_proven(const Migration *m)
 {
-	return m->record.channels && m->proven == (UINT32_C(1) << m->record.channels) - 1;
+	const uint64_t stream = (UINT64_C(1) << m->record.channels) - 1;
+	const uint64_t disks = (UINT64_C(1) << migration_disk_channels(m)) - 1;
+
+	return m->record.channels && m->proven == (stream | disks << LIMIT_STREAM_CHANNELS);
 }
 
 static Migration *new_migration(const MigrationPorts *ports, MigrationRole role, Error *err)
@@ -349,6 +352,7 @@ Migration *migration_new_source(const MigrationPorts *ports, const VmRecord *vm,
 	m->record.epoch = vm->epoch + 1;
 	m->record.mode = vm->mode;
 	m->record.channels = options->channels;
+	m->record.keep_keys = options->keep_keys;
 	snprintf(m->record.peer_id, sizeof(m->record.peer_id), "%s", host->id);
 	snprintf(m->record.peer_address, sizeof(m->record.peer_address), "%s", host->address);
 	m->record.peer_port = host->port;
@@ -397,6 +401,11 @@ void migration_free(Migration *m)
 	secret_free(m->exported);
 	free(m->commit);
 	free(m->received);
+	free(m->ready);
+	free(m->early);
+	free(m->judged);
+	free(m->imported);
+	free(m->receipt);
 	explicit_bzero(m, sizeof(*m));
 	free(m);
 }
@@ -535,11 +544,18 @@ void migration_on_mover_ready(Migration *m)
 	side(m)->on_mover_ready(m);
 }
 
+static bool has_channel(const Migration *m, uint64_t channel)
+{
+	return channel < m->record.channels ||
+	       (channel >= LIMIT_STREAM_CHANNELS &&
+		channel - LIMIT_STREAM_CHANNELS < migration_disk_channels(m));
+}
+
 void migration_on_mover_proven(Migration *m, uint64_t channel)
 {
-	if (channel >= m->record.channels)
+	if (!has_channel(m, channel))
 		return;
-	m->proven |= UINT32_C(1) << channel;
+	m->proven |= UINT64_C(1) << channel;
 	if (migration_all_proven(m))
 		side(m)->on_all_proven(m);
 }
@@ -577,6 +593,20 @@ void migration_on_mover_failed(Migration *m, const Error *cause)
 {
 	if (!is_over(m))
 		side(m)->on_mover_failed(m, cause);
+}
+
+void migration_on_keys(Migration *m, TransferKind kind, const KeyTransferred *result,
+		       const Error *failure)
+{
+	if (!m->keys_asked || m->keys_asking != kind)
+		return;
+	m->keys_asked = false;
+	/* What our key manager found good is evidence from now on. */
+	if (result && m->judged)
+		migration_keep_document(m, m->judged->document, m->judged->package, m->judged->package_size);
+	migration_drop(&m->judged);
+	if (!m->ended)
+		side(m)->on_keys(m, kind, result, failure);
 }
 
 void migration_on_hv_done(Migration *m, HvOperation operation, const Error *failure)
@@ -695,7 +725,7 @@ uint64_t migration_elapsed_ms(const Migration *m)
 
 bool migration_takes_channel(const Migration *m, const RolePreamble *preamble)
 {
-	return m->step == DST_CHANNELS && preamble->channel < m->record.channels &&
+	return m->step == DST_CHANNELS && has_channel(m, preamble->channel) &&
 	       !memcmp(preamble->routing, m->accept.routing, sizeof(preamble->routing));
 }
 

@@ -83,6 +83,12 @@ static void on_peer_message(Migration *m, const PeerMessage *message)
 			return;
 		}
 		break;
+	case PEER_KEYS:
+		destination_take_document(m, message);
+		return;
+	case PEER_DISKS:
+		destination_take_disks(m, message);
+		return;
 	case PEER_CANCEL:
 		on_cancel(m, message);
 		return;
@@ -98,13 +104,28 @@ static void on_peer_message(Migration *m, const PeerMessage *message)
 		destination_undo(m, &err);
 }
 
+/* Nothing more will be heard of the source; but the keys here must be active before it is over. */
+static void finish_unheard(Migration *m)
+{
+	m->late = true;
+	if (!m->record.keys_moving)
+		destination_finish(m);
+}
+
+/* What came before the source closed is still judged, and then kept. */
+static void hear_no_more(Migration *m)
+{
+	m->late = true;
+	destination_finish_if_all(m);
+}
+
 static void on_peer_closed(Migration *m, const Error *cause)
 {
 	/* Loaded: ours may be the only copy. Only the source's word ends it; it will dial again. */
 	if (m->step < DST_LOADING || (m->step == DST_LOADING && !m->hv_completed))
 		destination_undo(m, cause);
 	else if (m->step == DST_ACTIVE)
-		destination_finish(m);
+		hear_no_more(m);
 	else if (m->step == DST_ENDED_ASKED)
 		m->ended = true;
 }
@@ -132,6 +153,8 @@ static void on_signed(Migration *m, StatementKind kind, const NotarySigned *resu
 
 static void on_verified(Migration *m, StatementKind kind, const NotaryVerified *result)
 {
+	Error ignored = ERROR_INIT;
+
 	if (kind == STATEMENT_OFFER && m->step == DST_OFFER) {
 		destination_take_offer(m, result);
 	} else if (kind == STATEMENT_COMMIT && m->step == DST_COMMIT) {
@@ -143,7 +166,11 @@ static void on_verified(Migration *m, StatementKind kind, const NotaryVerified *
 	} else if (kind == STATEMENT_COMMIT && m->step == DST_ENDED_ASKED) {
 		destination_take_late_commit(m, result);
 	} else if (kind == STATEMENT_DESTROYED && m->step == DST_ACTIVE) {
-		destination_finish(m);
+		m->destroyed_heard = true;
+		/* Evidence, not state. */
+		if (!migration_journal(m, STATEMENT_DESTROYED, m->received, &ignored))
+			migration_log(m, true, "the source's destroyed is not kept");
+		destination_finish_if_all(m);
 	}
 }
 
@@ -165,6 +192,7 @@ static void on_trouble(Migration *m, const Error *cause)
 	case DST_ACTIVE:
 	case DST_ADOPT:
 		migration_log(m, true, "%s", cause->text);
+		destination_finish_if_all(m);
 		return;
 	case DST_DECLINING:
 		migration_log(m, true, "declined could not be signed: %s", cause->text);
@@ -215,6 +243,18 @@ static void on_hv_done(Migration *m, HvOperation operation, const Error *failure
 			destination_undo(m, failure);
 		else
 			destination_accept_if_reserved(m);
+		return;
+	case HV_OPEN_DISKS:
+		if (failure && m->step == DST_KEYS)
+			destination_undo(m, failure);
+		else if (!failure)
+			destination_disks_opened(m);
+		return;
+	case HV_ATTACH:
+		if (failure && m->step == DST_LOADING)
+			destination_undo(m, failure);
+		else if (!failure)
+			destination_disks_attached(m);
 		return;
 	case HV_LISTEN:
 		if (failure && m->step == DST_LOADING)
@@ -317,7 +357,7 @@ static void on_deadline(Migration *m, const Error *cause)
 		m->ports->notify(m->ports->context, m);
 		return;
 	case DST_ACTIVE:
-		destination_finish(m);
+		finish_unheard(m);
 		return;
 	case DST_ENDED_ASKED:
 		m->ended = true;
@@ -349,6 +389,8 @@ static void on_tick(Migration *m)
 		m->ports->hv(m->ports->context, m, HV_ADOPT);
 	if (m->step == DST_UNDO || (m->step == DST_COMMIT && m->error.category))
 		m->ports->hv(m->ports->context, m, HV_KILL);
+	if (m->step == DST_ACTIVE)
+		destination_activate_keys(m);
 	if (m->step == DST_ACTIVATING)
 		m->is_signing = false;
 	if (m->step == DST_ACTIVATING || (m->step == DST_LOADING && m->hv_completed))
@@ -395,6 +437,7 @@ const MigrationSide destination_side = {
 	.on_all_proven = destination_all_proven,
 	.on_mover_done = on_mover_done,
 	.on_mover_failed = on_mover_failed,
+	.on_keys = destination_on_keys,
 	.on_hv_done = on_hv_done,
 	.on_hv_state = on_hv_state,
 	.on_hv_status = on_hv_status,

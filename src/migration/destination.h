@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the destination's side share: destination.c takes events, destination_forward.c
  * follows the source from the offer to activated, destination_back.c tears a reservation down or finds
- * out, after a restart, how far it was. */
+ * out, after a restart, how far it was, destination_handover.c takes keys and disks. */
 #ifndef SEALIFT_MIGRATION_DESTINATION_H
 #define SEALIFT_MIGRATION_DESTINATION_H
 
@@ -20,7 +20,6 @@ void destination_accept_if_reserved(Migration *m);
 uint64_t destination_lease_tick_ms(const Migration *m);
 void destination_send_accept(Migration *m, const NotarySigned *accept);
 void destination_take_key(Migration *m, const PeerMessage *message);
-void destination_all_proven(Migration *m);
 void destination_look_if_loaded(Migration *m, const HvState *state, const Error *failure);
 void destination_send_ready(Migration *m, const NotarySigned *ready);
 void destination_decline(Migration *m, const char *reason);
@@ -29,6 +28,22 @@ void destination_take_late_commit(Migration *m, const NotaryVerified *commit);
 void destination_running(Migration *m);
 void destination_send_activated(Migration *m, const NotarySigned *activated);
 void destination_finish(Migration *m);
+/* Ends it once the keys are active here and both of the source's receipts were heard. */
+void destination_finish_if_all(Migration *m);
+
+/* destination_handover.c */
+void destination_all_proven(Migration *m);
+void destination_load(Migration *m);
+void destination_take_document(Migration *m, const PeerMessage *message);
+void destination_disks_opened(Migration *m);
+void destination_activate_keys(Migration *m);
+void destination_on_keys(Migration *m, TransferKind kind, const KeyTransferred *result,
+			 const Error *failure);
+/* True if the keys are still to be discarded: destination_undone is called again then. */
+bool destination_discard_keys(Migration *m);
+void destination_take_disks(Migration *m, const PeerMessage *message);
+void destination_disks_attached(Migration *m);
+MUST_CHECK bool destination_check_disks(const Migration *m, Error *err);
 
 /* destination_back.c: undo is only ever before `activating` stands in the journal */
 void destination_undone(Migration *m);

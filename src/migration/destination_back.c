@@ -11,6 +11,8 @@ void destination_undone(Migration *m)
 	Error err = ERROR_INIT;
 	bool cancelled = m->error.category == ERROR_CANCELLED;
 
+	if (destination_discard_keys(m))
+		return;
 	migration_log(m, true, "%s: %s", cancelled ? "cancelled" : "refused or failed", m->error.text);
 	/* A row that stays would refuse the next try by its epoch. */
 	if (m->has_vm && !m->ports->vm_changed(m->ports->context, m, VM_FAILED, &err)) {
@@ -103,13 +105,24 @@ void destination_ended_here(Migration *m, const Error *cause)
 {
 	Error err = ERROR_INIT;
 
+	if (m->died)
+		return;
+	m->died = true;
 	error_set(&err, ERROR_HYPERVISOR, "the VM ended here: %.300s", cause->text);
 	migration_note_error(m, &err);
 	migration_log(m, true, "%s", err.text);
 	if (!m->ports->vm_changed(m->ports->context, m, VM_STOPPED, &err))
 		migration_log(m, true, "cannot record that the VM stopped: %s", err.text);
 	m->ports->mover_stop(m->ports->context, m);
-	migration_end(m, m->step == DST_ACTIVE ? MIGRATION_OK : MIGRATION_FAILED);
+	m->died_active = m->step == DST_ACTIVE;
+	if (!m->record.keys_moving) {
+		destination_finish(m);
+		return;
+	}
+	/* It is ours, dead or alive: its keys open its disks here. */
+	migration_enter(m, DST_ACTIVE);
+	m->late = true;
+	destination_activate_keys(m);
 }
 
 void destination_adopted(Migration *m, const Error *failure)
@@ -183,6 +196,11 @@ void destination_answer_query(Migration *m)
 			sign_ready_again(m);
 	}
 	free(message);
+	/* A source that gave the VM away asks for our key manager's receipt, of either kind. */
+	if (m->record.activating)
+		destination_activate_keys(m);
+	else if (m->step == DST_ENDED_ASKED && m->record.keys_count)
+		migration_ask_keys(m, TRANSFER_DISCARD, NULL);
 }
 
 /* A commit that comes again, or too late: whatever was said before is said again. */

@@ -38,6 +38,9 @@ static void fill_record(Migration *m, const Statement *offer)
 	if (m->record.channels == 2)
 		m->record.channels = 1;
 	m->record.booked_bytes = offer->manifest.memory_bytes;
+	memcpy(m->record.keys, offer->keys, sizeof(m->record.keys));
+	m->record.keys_count = offer->keys_count;
+	m->record.keep_keys = offer->keep_keys;
 }
 
 void destination_take_offer(Migration *m, const NotaryVerified *verified)
@@ -110,7 +113,9 @@ void destination_send_accept(Migration *m, const NotarySigned *accept)
 	if (m->accept.populated)
 		m->record.booked_bytes = 0;
 	migration_enter(m, DST_KEY);
-	if (!migration_journal(m, STATEMENT_ACCEPT, accept, &err) ||
+	/* The offer is kept as evidence of what was agreed on: it was the last that was verified. */
+	if (!migration_set_permit(m, &err) || !migration_journal(m, STATEMENT_ACCEPT, accept, &err) ||
+	    !migration_journal(m, STATEMENT_OFFER, m->received, &err) ||
 	    !migration_send_statement(m, STATEMENT_ACCEPT, accept->cms, accept->cms_size, &err))
 		destination_undo(m, &err);
 }
@@ -128,15 +133,6 @@ void destination_take_key(Migration *m, const PeerMessage *message)
 	migration_enter(m, DST_CHANNELS);
 	if (!migration_send(m, PEER_KEYED, &err))
 		destination_undo(m, &err);
-}
-
-void destination_all_proven(Migration *m)
-{
-	if (m->step != DST_CHANNELS)
-		return;
-	migration_enter(m, DST_LOADING);
-	m->ports->set_tick(m->ports->context, m, destination_lease_tick_ms(m));
-	m->ports->hv(m->ports->context, m, HV_LISTEN);
 }
 
 /* --- switchover --- */
@@ -161,6 +157,10 @@ void destination_look_if_loaded(Migration *m, const HvState *state, const Error 
 	if (state->run_state != HV_PAUSED) {
 		/* The event comes a moment before the run state follows. */
 		m->ports->set_tick(m->ports->context, m, STATE_TICK_MS);
+		return;
+	}
+	if (!destination_check_disks(m, &err)) {
+		destination_undo(m, &err);
 		return;
 	}
 	migration_enter(m, DST_SIGN_READY);
@@ -262,6 +262,16 @@ void destination_send_activated(Migration *m, const NotarySigned *activated)
 		migration_log(m, true, "cannot record that the VM runs here: %s", err.text);
 	migration_log(m, false, "activated resume_us=%llu",
 		      (unsigned long long)m->record.report.resume_us);
+	destination_activate_keys(m);
+}
+
+void destination_finish_if_all(Migration *m)
+{
+	bool heard = m->destroyed_heard && (!m->record.keys_count || m->released);
+	bool judges = m->keys_asked || m->is_verifying;
+
+	if (m->step == DST_ACTIVE && !m->record.keys_moving && (heard || (m->late && !judges)))
+		destination_finish(m);
 }
 
 void destination_finish(Migration *m)
@@ -272,5 +282,5 @@ void destination_finish(Migration *m)
 	m->record.report.mover_peak_bytes = m->stats.peak_memory_bytes;
 	migration_take_guard_stats(m);
 	m->ports->mover_stop(m->ports->context, m);
-	migration_end(m, MIGRATION_OK);
+	migration_end(m, m->died && !m->died_active ? MIGRATION_FAILED : MIGRATION_OK);
 }

@@ -37,14 +37,32 @@ struct Migration {
 	bool went_on;	   /* source: the guest may have run since it was stopped: what was sent is old */
 	bool accept_verified;
 	bool offer_sent;
-	uint32_t proven; /* bit for each channel */
+	uint64_t proven; /* bit for each channel, disks' from LIMIT_STREAM_CHANNELS on */
 	StatementKind signing, verifying;
 	bool is_signing, is_verifying;
 	NotarySigned *commit;	/* source: signed, not yet journalled */
 	NotarySigned *received; /* the statement of the peer that was verified last */
+	NotarySigned *ready;	/* source: what the commit answers, not yet journalled */
 	bool adopting;		/* recovery: whether its hypervisor lives is not known yet */
 	bool quit_done, destroyed_signed, mover_done;
+	bool late; /* nothing more is expected of the peer in this step: it finishes when its own work is done */
+	bool died, died_active; /* destination: the guest ended after it was given to us; it was active then */
 	unsigned int attempts; /* of what the step retries */
+
+	/* handover of keys and disks */
+	PeerMessage *early;	/* a document that came before its step; one, the newest */
+	PeerMessage *receipt;	/* source: `activated`, until its release was answered */
+	PeerMessage *judged;	/* a document that our key manager looks at now */
+	bool keys_asked;	/* our key manager was asked, for keys_asking */
+	TransferKind keys_asking;
+	bool keys_named;	/* source: the record has them */
+	bool keys_active;	/* destination */
+	bool released;		/* destination: the source's key manager has let go, or keeps them */
+	bool hv_mirroring;	/* source: its hypervisor was told to copy disks */
+	bool unmirroring;	/* and to give it up */
+	KeyTransferred *imported; /* destination: to be sent once the disks are open */
+	bool disks_attaching, disks_attached; /* destination */
+	bool destroyed_heard;	/* destination: the source host's own statement */
 
 	/* times, microseconds of the monotonic clock, 0: not yet */
 	int64_t started_us, stop_us, resume_us, commit_received_us, activated_us, last_heard_us;
@@ -72,6 +90,9 @@ void migration_sign(Migration *m, Statement *statement, StatementKind kind);
 void migration_verify(Migration *m, StatementKind kind, const PeerMessage *message);
 /* Whether a verified statement belongs to this migration and answers last_digest. ERROR_PEER. */
 MUST_CHECK bool migration_check_statement(const Migration *m, const Statement *statement, Error *err);
+/* For migration_send_and_free, which wipes and releases it. */
+PeerMessage *migration_new_message(const Migration *m, PeerKind kind, Error *err);
+MUST_CHECK bool migration_send_and_free(Migration *m, PeerMessage *message, Error *err);
 MUST_CHECK bool migration_send(Migration *m, PeerKind kind, Error *err);
 MUST_CHECK bool migration_send_statement(Migration *m, StatementKind kind, const uint8_t *cms,
 					 size_t cms_size, Error *err);
@@ -85,6 +106,26 @@ uint64_t migration_backoff_ms(Migration *m);
 bool migration_all_proven(const Migration *m);
 /* Into the report. */
 void migration_take_guard_stats(Migration *m);
+
+/* --- handover.c: what both sides do for keys and copied disks --- */
+/* Keeps of the VM's keys those that travel; ERROR_NOT_FOUND names what has none. */
+MUST_CHECK bool migration_choose_keys(MigrationRecord *record, const Manifest *manifest,
+				      const OfferedKey *keys, size_t count, Error *err);
+/* Whether these are just the keys that this manifest needs. ERROR_PEER. */
+MUST_CHECK bool migration_check_keys(const Manifest *manifest, const OfferedKey *keys, size_t count,
+				     Error *err);
+MUST_CHECK bool migration_set_permit(Migration *m, Error *err);
+/* Asks our key manager; false if it is being asked already. */
+bool migration_ask_keys(Migration *m, TransferKind kind, const PeerMessage *in);
+/* Sends what our key manager signed. */
+MUST_CHECK bool migration_send_document(Migration *m, KeyDocument document,
+					const KeyTransferred *result, Error *err);
+/* Puts evidence aside for auditors. */
+void migration_keep_document(Migration *m, KeyDocument document, const void *cms, size_t size);
+MUST_CHECK bool migration_send_disks(Migration *m, DisksWord word, Error *err);
+/* Keeps a copy in *slot for a later step. */
+MUST_CHECK bool migration_keep(PeerMessage **slot, const PeerMessage *message, Error *err);
+void migration_drop(PeerMessage **slot);
 
 /* The two sides; core.c calls the one of the record's role. */
 typedef struct MigrationSide {
@@ -101,6 +142,8 @@ typedef struct MigrationSide {
 	void (*on_all_proven)(Migration *m);
 	void (*on_mover_done)(Migration *m);
 	void (*on_mover_failed)(Migration *m, const Error *cause);
+	void (*on_keys)(Migration *m, TransferKind kind, const KeyTransferred *result,
+			const Error *failure);
 	void (*on_hv_done)(Migration *m, HvOperation operation, const Error *failure);
 	void (*on_hv_state)(Migration *m, const HvState *state, const Error *failure);
 	void (*on_hv_status)(Migration *m, HvStatus status);

@@ -48,13 +48,13 @@ typedef struct HvState {
 } HvState;
 
 typedef enum HvOperation {
-	HV_PREPARE,  /* destination: start stopped, memory populated */
-	HV_SERVE_DISKS,	 /* destination: what will receive copied disks listens; its sockets go to the mover */
-	HV_OPEN_DISKS,	 /* destination: the keys are here: what was held open for them is opened */
-	HV_LISTEN,   /* destination: accept the stream; its sockets go to the mover */
+	HV_PREPARE,  /* destination: start stopped, memory populated; images for disks to be copied */
+	HV_OPEN_DISKS, /* destination: the keys are here: the disks that waited for them are opened */
+	HV_LISTEN,   /* destination: accept the stream, and copies of disks; its sockets go to the mover */
 	HV_MIRROR,   /* source: copies disks; done when they are alike and stay so while the guest writes */
 	HV_MIGRATE,  /* source: begin; its sockets go to the mover */
 	HV_DETACH,   /* source, guest stopped: ends the copying, all of it sent and flushed */
+	HV_UNMIRROR, /* source: gives up copying, at any instant; nothing of it stays */
 	HV_ATTACH,   /* destination: takes the copied images from what received them */
 	HV_CONTINUE, /* source: past pre-switchover */
 	HV_CANCEL,   /* source: give up its migration */
@@ -103,8 +103,8 @@ typedef struct MigrationPorts {
 	/* hypervisor: on_hv_done with the operation; query answers on_hv_state */
 	void (*hv)(void *context, Migration *m, HvOperation operation);
 	void (*hv_query)(void *context, Migration *m);
-	/* key manager: a step of a transfer; on_keys with the answer, or the failure. What it is about is
-	 * the migration's; `in`, a peer's document, or NULL. At most one is under way. */
+	/* key manager: a step of a transfer, by what the record says; on_keys with the answer, or the
+	 * failure. `in` is the peer's document, or NULL. At most one is under way. */
 	void (*keys)(void *context, Migration *m, TransferKind kind, const PeerMessage *in);
 	/* one-shot timers, one of each: on_deadline, on_tick; 0 disarms */
 	void (*set_deadline)(void *context, Migration *m, uint64_t ms);
@@ -123,7 +123,12 @@ typedef struct MigrationOptions {
 	uint64_t channels;
 	uint64_t bandwidth_bytes_s;
 	uint64_t max_downtime_ms;
+	bool keep_keys; /* the key manager here keeps the VM's keys: a copy */
 } MigrationOptions;
+
+/* Whether a key travels with this disk; and with anything of the VM. */
+bool migration_disk_brings_key(const ManifestDisk *disk);
+bool migration_wants_keys(const Manifest *manifest);
 
 /* A new migration out of a VM of this host; migration_start begins it. Owned by the caller. */
 Migration *migration_new_source(const MigrationPorts *ports, const VmRecord *vm,
@@ -191,6 +196,8 @@ const char *migration_step_name(const Migration *m);
 /* Set when nothing more will happen and the object may be freed. */
 bool migration_ended(const Migration *m);
 uint64_t migration_elapsed_ms(const Migration *m);
+/* Disks that are copied, in the manifest's order: each has a channel, from LIMIT_STREAM_CHANNELS on. */
+size_t migration_disk_channels(const Migration *m);
 /* Whether a preamble's routing id is this migration's and its channels may come in now. */
 bool migration_takes_channel(const Migration *m, const RolePreamble *preamble);
 /* Whether the guest may run on this side now, by the step table. */

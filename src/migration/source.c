@@ -9,7 +9,7 @@ static void suspect(Migration *m, const Error *cause)
 {
 	m->suspect = *cause;
 	m->ports->set_tick(m->ports->context, m,
-			   m->step == SRC_SWITCHOVER ? SUSPECT_TICK_MS : SUSPECT_RUNNING_MS);
+			   m->step >= SRC_DETACH ? SUSPECT_TICK_MS : SUSPECT_RUNNING_MS);
 }
 
 /* --- events --- */
@@ -31,6 +31,7 @@ static void on_peer_open(Migration *m)
 		m->ports->set_tick(m->ports->context, m, migration_backoff_ms(m));
 		return;
 	case SRC_ASK:
+	case SRC_OWES_KEYS:
 		if (!migration_send(m, PEER_QUERY, &err))
 			migration_log(m, true, "query was not sent: %s", err.text);
 		m->ports->set_tick(m->ports->context, m, migration_backoff_ms(m));
@@ -66,7 +67,8 @@ static void on_statement(Migration *m, const PeerMessage *message)
 	Error err = ERROR_INIT;
 
 	/* Said twice, after a reconnect: the first is still being looked at, or was enough. */
-	if (m->is_verifying || m->step == SRC_FINISH || m->step == SRC_QUESTION)
+	if (m->is_verifying || m->step == SRC_FINISH || m->step == SRC_QUESTION ||
+	    m->step == SRC_OWES_KEYS)
 		return;
 	if (expected_statement(m, message->statement)) {
 		if (message->statement == STATEMENT_ACTIVATED)
@@ -89,7 +91,7 @@ static void cancel_answered(Migration *m, const Error *answer)
 		migration_log(m, true, "cancel: %s", answer->text);
 	m->record.cancel_owed = false;
 	if (m->step == SRC_OWES_CANCEL)
-		migration_end(m, m->record.state);
+		source_undone_if_all(m);
 	else
 		source_hang_up(m);
 }
@@ -106,7 +108,10 @@ static void ended_there(Migration *m, const Error *answer)
 	migration_clear_error(m);
 	migration_note_error(m, answer);
 	m->ports->mover_stop(m->ports->context, m);
-	migration_end(m, MIGRATION_FAILED);
+	if (m->record.keys_moving)
+		source_owe_keys(m, MIGRATION_FAILED);
+	else
+		migration_end(m, MIGRATION_FAILED);
 }
 
 static void on_refused(Migration *m, const PeerMessage *message)
@@ -117,6 +122,10 @@ static void on_refused(Migration *m, const PeerMessage *message)
 		  message->text);
 	if (m->step == SRC_UNDO || m->step == SRC_OWES_CANCEL) {
 		cancel_answered(m, &err);
+		return;
+	}
+	if (m->step == SRC_OWES_KEYS) {
+		migration_log(m, true, "%s", err.text);
 		return;
 	}
 	if (m->step == SRC_COMMITTED || m->step == SRC_FINISH) {
@@ -159,6 +168,12 @@ static void on_peer_message(Migration *m, const PeerMessage *message)
 	case PEER_STATE:
 		source_state_answered(m, message);
 		return;
+	case PEER_KEYS:
+		source_take_document(m, message);
+		return;
+	case PEER_DISKS:
+		source_take_disks(m, message);
+		return;
 	default:
 		break;
 	}
@@ -174,9 +189,14 @@ static void on_peer_closed(Migration *m, const Error *cause)
 	case SRC_COMMITTED:
 	case SRC_ASK:
 	case SRC_OWES_CANCEL:
+	case SRC_OWES_KEYS:
 		m->ports->set_tick(m->ports->context, m, migration_backoff_ms(m));
 		return;
 	case SRC_FINISH:
+		/* Its receipt will not come on this connection. */
+		m->late = true;
+		source_finish_if_all(m);
+		return;
 	case SRC_UNDO:
 		return;
 	case SRC_QUESTION:
@@ -275,6 +295,22 @@ static void on_hv_done(Migration *m, HvOperation operation, const Error *failure
 	case HV_ADOPT:
 		source_adopted(m, failure);
 		return;
+	case HV_MIRROR:
+	case HV_DETACH:
+		if (failure && (m->step == SRC_DISKS || m->step == SRC_DETACH))
+			suspect(m, failure);
+		else if (!failure && operation == HV_MIRROR)
+			source_mirrored(m);
+		else if (!failure)
+			source_detached(m);
+		return;
+	case HV_UNMIRROR:
+		/* Until it is done it is tried again, by the look at the hypervisor's state. */
+		m->unmirroring = false;
+		m->hv_mirroring = failure != NULL;
+		if (failure)
+			migration_log(m, true, "copying of disks: %s", failure->text);
+		return;
 	case HV_MIGRATE:
 	case HV_CONTINUE:
 		if (failure && (m->step == SRC_TRANSFER || m->step == SRC_SWITCHOVER))
@@ -310,9 +346,13 @@ static void on_hv_status(Migration *m, HvStatus status)
 	} else if (m->step == SRC_TRANSFER && status == HV_PRE_SWITCHOVER) {
 		/* No journal entry: until commit a restart undoes either way, and every
 		 * millisecond here is downtime. */
+		if (m->hv_mirroring) {
+			source_detach(m);
+			return;
+		}
 		migration_enter(m, SRC_SWITCHOVER);
 		m->ports->hv(m->ports->context, m, HV_CONTINUE);
-	} else if ((m->step == SRC_TRANSFER || m->step == SRC_SWITCHOVER) &&
+	} else if ((m->step == SRC_TRANSFER || m->step == SRC_DETACH || m->step == SRC_SWITCHOVER) &&
 		   (status == HV_FAILED || status == HV_CANCELLED)) {
 		error_set(&err, ERROR_HYPERVISOR, "our hypervisor's migration %s",
 			  status == HV_FAILED ? "failed" : "was cancelled");
@@ -328,7 +368,8 @@ static void on_hv_state(Migration *m, const HvState *state, const Error *failure
 		source_undo_answer(m, state, failure);
 	else if (m->step == SRC_COMMITTED && m->adopting)
 		source_look_at_given(m, state, failure);
-	else if (!failure && (m->step == SRC_TRANSFER || m->step == SRC_SWITCHOVER))
+	else if (!failure && (m->step == SRC_TRANSFER || m->step == SRC_DETACH ||
+			      m->step == SRC_SWITCHOVER))
 		on_hv_status(m, state->status);
 }
 
@@ -373,6 +414,7 @@ static void on_hv_gone(Migration *m, const Error *cause)
 	case SRC_COMMITTED:
 	case SRC_ASK:
 	case SRC_OWES_CANCEL:
+	case SRC_OWES_KEYS:
 		return;
 	case SRC_UNDO:
 		/* Whatever was being undone: this matters more. */
@@ -411,6 +453,7 @@ static void on_deadline(Migration *m, const Error *cause)
 		m->quit_done = true;
 		m->destroyed_signed = true;
 		m->mover_done = true;
+		m->late = true;
 		source_finish_if_all(m);
 		return;
 	}
@@ -425,7 +468,10 @@ static void on_tick(Migration *m)
 	}
 	switch ((int)m->step) {
 	case SRC_CHANNELS:
+	case SRC_KEYS:
+	case SRC_DISKS:
 	case SRC_TRANSFER:
+	case SRC_DETACH:
 	case SRC_SWITCHOVER:
 		source_undo(m, &m->suspect);
 		return;
@@ -436,7 +482,17 @@ static void on_tick(Migration *m)
 			m->ports->hv_query(m->ports->context, m);
 		return;
 	case SRC_FINISH:
+		source_release_again(m);
 		source_finish_if_all(m);
+		return;
+	case SRC_OWES_KEYS:
+		source_release_again(m);
+		if (m->attempts >= CANCEL_ATTEMPTS)
+			source_give_up_keys(m);
+		else if (m->connected)
+			on_peer_open(m);
+		else
+			source_redial(m);
 		return;
 	case SRC_UNDO:
 		m->attempts++;
@@ -460,8 +516,11 @@ static void on_tick(Migration *m)
 			source_redial(m);
 		return;
 	case SRC_OWES_CANCEL:
+		source_take_back(m);
 		if (m->attempts >= CANCEL_ATTEMPTS)
-			migration_end(m, m->record.state);
+			source_give_up_keys(m);
+		else if (!m->record.cancel_owed)
+			m->ports->set_tick(m->ports->context, m, migration_backoff_ms(m));
 		else if (m->connected)
 			on_peer_open(m);
 		else
@@ -491,6 +550,7 @@ const MigrationSide source_side = {
 	.on_all_proven = source_all_proven,
 	.on_mover_done = on_mover_done,
 	.on_mover_failed = on_mover_failed,
+	.on_keys = source_on_keys,
 	.on_hv_done = on_hv_done,
 	.on_hv_state = on_hv_state,
 	.on_hv_status = on_hv_status,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the source's side share: source.c takes events, source_forward.c leads from the
- * offer to destroyed, source_back.c brings the guest back or finds out, after a restart, where it is. */
+ * offer to destroyed, source_back.c brings the guest back or finds out, after a restart, where it is, source_handover.c
+ * gives keys and disks. */
 #ifndef SEALIFT_MIGRATION_SOURCE_H
 #define SEALIFT_MIGRATION_SOURCE_H
 
@@ -24,17 +25,32 @@ void source_send_offer(Migration *m, const NotarySigned *offer);
 void source_send_key(Migration *m);
 void source_take_accept(Migration *m, const NotaryVerified *verified);
 void source_open_channels(Migration *m);
-void source_all_proven(Migration *m);
 void source_ready_arrived(Migration *m, const NotaryVerified *ready);
 void source_commit(Migration *m);
 void source_answer_of_hypervisor(Migration *m, const HvState *state, const Error *failure);
 void source_finish_if_all(Migration *m);
+void source_owe_keys(Migration *m, MigrationState state);
 void source_take_activated(Migration *m, const NotaryVerified *activated);
 void source_send_destroyed(Migration *m, const NotarySigned *destroyed);
 void source_take_declined(Migration *m, const NotaryVerified *declined);
 
+/* source_handover.c */
+void source_all_proven(Migration *m);
+void source_mirrored(Migration *m);
+void source_take_document(Migration *m, const PeerMessage *message);
+void source_on_keys(Migration *m, TransferKind kind, const KeyTransferred *result, const Error *failure);
+void source_take_back(Migration *m);
+void source_give_up_keys(Migration *m);
+void source_release_early(Migration *m);
+void source_release_again(Migration *m);
+void source_detach(Migration *m);
+void source_detached(Migration *m);
+void source_take_disks(Migration *m, const PeerMessage *message);
+
 /* source_back.c: undo is only ever before commit, or after a declined */
 void source_finish_undo(Migration *m);
+/* Ends it once neither cancel nor keys are owed. */
+void source_undone_if_all(Migration *m);
 void source_hang_up(Migration *m);
 void source_undo(Migration *m, const Error *cause);
 void source_undo_answer(Migration *m, const HvState *state, const Error *failure);

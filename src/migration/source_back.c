@@ -18,7 +18,7 @@ void source_finish_undo(Migration *m)
 		migration_log(m, true, "cannot record the VM's state: %s", ignored.text);
 	migration_log(m, true, "%s: %s (the guest %s)", cancelled ? "cancelled" : "failed", m->error.text,
 		      m->hv_gone ? "ended with its hypervisor" : "runs on here");
-	if (!m->record.cancel_owed) {
+	if (!m->record.cancel_owed && !m->record.keys_moving) {
 		migration_end(m, cancelled ? MIGRATION_CANCELLED : MIGRATION_FAILED);
 		return;
 	}
@@ -28,6 +28,19 @@ void source_finish_undo(Migration *m)
 		migration_log(m, true, "goes on without the journal");
 	m->ports->notify(m->ports->context, m);
 	m->ports->set_tick(m->ports->context, m, migration_backoff_ms(m));
+	source_take_back(m);
+}
+
+void source_undone_if_all(Migration *m)
+{
+	Error ignored = ERROR_INIT;
+
+	if (m->step != SRC_OWES_CANCEL)
+		return;
+	if (!m->record.cancel_owed && !m->record.keys_moving)
+		migration_end(m, m->record.state);
+	else if (!migration_journal_record(m, &ignored))
+		migration_log(m, true, "goes on without the journal");
 }
 
 void source_hang_up(Migration *m)
@@ -46,13 +59,19 @@ static bool may_be_loaded(const Migration *m)
 	       m->step == SRC_COMMITTED || (m->step == SRC_NEW && m->record.phase >= PHASE_TRANSFER);
 }
 
+static void unmirror(Migration *m)
+{
+	m->unmirroring = true;
+	m->ports->hv(m->ports->context, m, HV_UNMIRROR);
+}
+
 /* Only ever before commit, or after a declined: the guest is ours. */
 void source_undo(Migration *m, const Error *cause)
 {
 	Error err = ERROR_INIT;
 	bool knows = m->offer_sent && !m->record.declined, said;
 
-	if (m->ended || m->step == SRC_UNDO || m->step == SRC_OWES_CANCEL)
+	if (m->ended || m->step == SRC_UNDO || m->step == SRC_OWES_CANCEL || m->step == SRC_OWES_KEYS)
 		return;
 	migration_note_error(m, cause);
 	if (m->hv_gone && !m->went_on && knows && (m->step == SRC_SWITCHOVER || m->step == SRC_QUESTION)) {
@@ -68,18 +87,22 @@ void source_undo(Migration *m, const Error *cause)
 	migration_enter(m, SRC_UNDO);
 	if (!m->record.cancel_owed || !said)
 		source_hang_up(m);
-	if (!m->hv_migrating || m->hv_gone) {
+	if (m->hv_gone || (!m->hv_migrating && !m->hv_mirroring)) {
 		source_finish_undo(m);
 		return;
 	}
+	if (m->hv_mirroring)
+		unmirror(m);
 	/* The mover stays till then: QEMU must not lose its sockets while its threads begin. */
-	m->ports->hv(m->ports->context, m, HV_CANCEL);
+	if (m->hv_migrating)
+		m->ports->hv(m->ports->context, m, HV_CANCEL);
 	m->ports->set_tick(m->ports->context, m, UNDO_TICK_MS);
 }
 
 void source_undo_answer(Migration *m, const HvState *state, const Error *failure)
 {
-	bool busy = !failure && (state->status == HV_SETUP || state->status == HV_ACTIVE ||
+	bool copies = m->hv_mirroring && !m->hv_gone;
+	bool busy = !failure && (copies || state->status == HV_SETUP || state->status == HV_ACTIVE ||
 				 state->status == HV_PRE_SWITCHOVER || state->status == HV_DEVICE ||
 				 state->status == HV_CANCELLING);
 
@@ -91,13 +114,17 @@ void source_undo_answer(Migration *m, const HvState *state, const Error *failure
 		if (m->record.state != MIGRATION_STUCK) {
 			m->record.state = MIGRATION_STUCK;
 			m->ports->mover_stop(m->ports->context, m);
-			migration_log(m, true, "the guest does not run again: %s",
+			migration_log(m, true, "%s: %s",
+				      copies ? "the copying of disks does not end" :
+					       "the guest does not run again",
 				      failure ? failure->text : "its hypervisor stays busy");
 			m->ports->notify(m->ports->context, m);
 		}
-	} else if (busy && m->attempts % 20 == 19) {
+	} else if (busy && m->hv_migrating && m->attempts % 20 == 19) {
 		m->ports->hv(m->ports->context, m, HV_CANCEL);
 	}
+	if (!failure && copies && !m->unmirroring)
+		unmirror(m);
 	if (!failure && !busy)
 		m->ports->hv(m->ports->context, m, HV_CONT);
 	m->ports->set_tick(m->ports->context, m, UNDO_TICK_MS);
@@ -150,14 +177,15 @@ void source_recover(Migration *m)
 	Error cause = ERROR_INIT;
 
 	m->offer_sent = true;
-	if (m->record.cancel_owed && m->record.state != MIGRATION_ACTIVE &&
-	    m->record.state != MIGRATION_STUCK) {
-		migration_enter(m, SRC_OWES_CANCEL);
+	if (m->record.state != MIGRATION_ACTIVE && m->record.state != MIGRATION_STUCK) {
+		/* Decided: what is left is what was owed then. */
+		migration_enter(m, m->record.committed ? SRC_OWES_KEYS : SRC_OWES_CANCEL);
 		m->ports->set_tick(m->ports->context, m, migration_backoff_ms(m));
 		return;
 	}
 	m->adopting = true;
 	m->hv_migrating = true;
+	m->hv_mirroring = migration_disk_channels(m) != 0;
 	if (m->record.committed) {
 		AUTO_BUFFER Buffer cms = BUFFER_INIT(LIMIT_STATEMENT);
 

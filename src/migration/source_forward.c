@@ -34,6 +34,10 @@ void source_make_offer(Migration *m)
 {
 	Error err = ERROR_INIT;
 
+	if (migration_wants_keys(&m->vm.manifest) && !m->keys_named) {
+		migration_ask_keys(m, TRANSFER_NAME_KEYS, NULL);
+		return;
+	}
 	m->ecdh = ecdh_key_new(&err);
 	m->migration_key = m->ecdh ? random_secret(MIGRATION_KEY_BYTES, &err) : NULL;
 	if (!m->migration_key) {
@@ -45,6 +49,9 @@ void source_make_offer(Migration *m)
 	m->offer.mode = m->record.mode;
 	m->offer.channels = m->record.channels;
 	m->offer.manifest = m->vm.manifest;
+	m->offer.keys_count = m->record.keys_count;
+	memcpy(m->offer.keys, m->record.keys, sizeof(m->offer.keys));
+	m->offer.keep_keys = m->record.keep_keys;
 	migration_sign(m, &m->offer, STATEMENT_OFFER);
 }
 
@@ -134,7 +141,8 @@ void source_take_accept(Migration *m, const NotaryVerified *verified)
 	m->accept_verified = true;
 	if (m->record.mode == SEAL_DISABLED)
 		migration_log(m, true, "NOT ENCRYPTED: mode disabled by both hosts' configuration");
-	if (!migration_journal(m, STATEMENT_ACCEPT, m->received, &err)) {
+	if (!migration_set_permit(m, &err) ||
+	    !migration_journal(m, STATEMENT_ACCEPT, m->received, &err)) {
 		source_undo(m, &err);
 		return;
 	}
@@ -151,22 +159,6 @@ void source_open_channels(Migration *m)
 }
 
 /* --- transfer, switchover --- */
-
-void source_all_proven(Migration *m)
-{
-	Error err = ERROR_INIT;
-
-	if (m->step != SRC_CHANNELS)
-		return;
-	migration_enter(m, SRC_TRANSFER);
-	if (!migration_journal_record(m, &err)) {
-		source_undo(m, &err);
-		return;
-	}
-	m->hv_migrating = true;
-	forecast_begin(&m->forecast, migration_now_us(m));
-	m->ports->hv(m->ports->context, m, HV_MIGRATE);
-}
 
 void source_ready_arrived(Migration *m, const NotaryVerified *ready)
 {
@@ -206,6 +198,8 @@ void source_commit(Migration *m)
 		return;
 	}
 	memcpy(m->last_digest, m->commit->digest, sizeof(m->last_digest));
+	/* What the commit answers is kept once the guest does not wait for it any more. */
+	m->ready = TAKE_PTR(m->received);
 	migration_enter(m, SRC_COMMITTED);
 	if (m->connected &&
 	    !migration_send_statement(m, STATEMENT_COMMIT, m->commit->cms, m->commit->cms_size, &err))
@@ -273,11 +267,27 @@ static void fill_report_of_mover(Migration *m)
 	migration_take_guard_stats(m);
 }
 
+/* Given away, and the VM is free of this migration; but its keys here still open it. */
+void source_owe_keys(Migration *m, MigrationState state)
+{
+	Error ignored = ERROR_INIT;
+
+	m->record.state = state;
+	migration_enter(m, SRC_OWES_KEYS);
+	if (!migration_journal_record(m, &ignored))
+		migration_log(m, true, "goes on without the journal");
+	migration_log(m, true, "THE KEYS ARE NOT DESTROYED YET: %s is asked for its receipt",
+		      m->record.peer_id);
+	m->ports->notify(m->ports->context, m);
+	m->ports->set_tick(m->ports->context, m, migration_backoff_ms(m));
+}
+
 void source_finish_if_all(Migration *m)
 {
 	Error ignored = ERROR_INIT;
 
-	if (!m->quit_done || !m->destroyed_signed || !m->mover_done)
+	if (!m->quit_done || !m->destroyed_signed || !m->mover_done || m->step != SRC_FINISH ||
+	    (m->record.keys_moving && !m->late))
 		return;
 	fill_report_of_mover(m);
 	/* Without it a person could start the VM here again. */
@@ -286,11 +296,15 @@ void source_finish_if_all(Migration *m)
 		m->ports->set_tick(m->ports->context, m, FINISH_AGAIN_MS);
 		return;
 	}
+	m->ports->mover_stop(m->ports->context, m);
 	migration_log(m, false, "done downtime_us=%llu total_us=%llu bytes=%llu",
 		      (unsigned long long)m->record.report.downtime_us,
 		      (unsigned long long)m->record.report.total_us,
 		      (unsigned long long)m->record.report.stream_bytes);
-	m->ports->mover_stop(m->ports->context, m);
+	if (m->record.keys_moving) {
+		source_owe_keys(m, MIGRATION_OK);
+		return;
+	}
 	migration_end(m, MIGRATION_OK);
 }
 
@@ -306,6 +320,8 @@ void source_take_activated(Migration *m, const NotaryVerified *activated)
 	migration_enter(m, SRC_FINISH);
 	if (!migration_journal(m, STATEMENT_ACTIVATED, m->received, &ignored))
 		migration_log(m, true, "goes on without the journal");
+	if (m->ready && !migration_journal(m, STATEMENT_READY, m->ready, &ignored))
+		migration_log(m, true, "the destination's ready is not kept");
 	m->quit_done = m->hv_gone;
 	/* After a restart there is no mover to wait for. */
 	m->mover_done = m->mover_done || !m->mover_ready;
@@ -313,6 +329,7 @@ void source_take_activated(Migration *m, const NotaryVerified *activated)
 		m->ports->hv(m->ports->context, m, HV_QUIT);
 	memset(&statement, 0, sizeof(statement));
 	migration_sign(m, &statement, STATEMENT_DESTROYED);
+	source_release_early(m);
 }
 
 void source_send_destroyed(Migration *m, const NotarySigned *destroyed)

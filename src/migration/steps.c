@@ -10,7 +10,7 @@
 #define D GUEST_AT_DESTINATION
 
 /*
- * Deadlines of 0: transfer has the policy's; undo, asking and owing retry on a tick with bounds of
+ * Deadlines of 0: transfer and disks have the policy's; undo, asking and owing retry on a tick with bounds of
  * their own; SRC_COMMITTED and DST_READY may not end by time, since only the other side's word (or
  * a person) can tell who owns the guest: after a minute they are shown as stuck and go on waiting.
  * DST_RESERVE has the source's patience (SRC_ACCEPT) as its bound: populating takes its time.
@@ -22,7 +22,10 @@ static const StepRow table[STEP_COUNT] = {
 	[SRC_ACCEPT] = { "wait-accept", PHASE_BEGIN, 180000, true, S },
 	[SRC_KEY] = { "key", PHASE_PREPARE, 15000, true, S },
 	[SRC_CHANNELS] = { "channels", PHASE_PREPARE, 15000, true, S },
+	[SRC_KEYS] = { "keys", PHASE_PREPARE, 90000, true, S },
+	[SRC_DISKS] = { "disks", PHASE_TRANSFER, 0, true, S },
 	[SRC_TRANSFER] = { "transfer", PHASE_TRANSFER, 0, true, S },
+	[SRC_DETACH] = { "detach", PHASE_SWITCHOVER, 30000, true, N },
 	[SRC_SWITCHOVER] = { "switchover", PHASE_SWITCHOVER, 60000, true, N },
 	[SRC_QUESTION] = { "question", PHASE_SWITCHOVER, 10000, true, N },
 	[SRC_COMMITTED] = { "wait-activated", PHASE_COMMIT, 60000, false, D },
@@ -30,6 +33,7 @@ static const StepRow table[STEP_COUNT] = {
 	[SRC_UNDO] = { "undo", PHASE_FINISH, 0, false, S },
 	[SRC_ASK] = { "ask", PHASE_SWITCHOVER, 0, true, N },
 	[SRC_OWES_CANCEL] = { "owes-cancel", PHASE_FINISH, 0, false, S },
+	[SRC_OWES_KEYS] = { "owes-keys", PHASE_FINISH, 0, false, D },
 	[SRC_DONE] = { "done", PHASE_DONE, 0, false, D },
 	[DST_NEW] = { "new", PHASE_BEGIN, 15000, true, S },
 	[DST_OFFER] = { "judge", PHASE_BEGIN, 10000, true, S },
@@ -37,6 +41,7 @@ static const StepRow table[STEP_COUNT] = {
 	[DST_ACCEPT] = { "accept", PHASE_PREPARE, 10000, true, S },
 	[DST_KEY] = { "wait-key", PHASE_PREPARE, 15000, true, S },
 	[DST_CHANNELS] = { "wait-channels", PHASE_PREPARE, 20000, true, S },
+	[DST_KEYS] = { "keys", PHASE_PREPARE, 90000, true, S },
 	[DST_LOADING] = { "loading", PHASE_TRANSFER, 0, true, S },
 	[DST_SIGN_READY] = { "sign-ready", PHASE_SWITCHOVER, 10000, true, N },
 	[DST_READY] = { "wait-commit", PHASE_SWITCHOVER, 60000, false, N },

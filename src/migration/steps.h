@@ -17,14 +17,18 @@ typedef enum Step {
 	SRC_ACCEPT,	/* the destination judges, reserves, accepts */
 	SRC_KEY,	/* keys derived, mover set up, key sent; waits for keyed */
 	SRC_CHANNELS,	/* channels opened and proven */
+	SRC_KEYS,	/* the key managers: offer, package, imported */
+	SRC_DISKS,	/* disks are copied, the guest runs */
 	SRC_TRANSFER,	/* memory flows, the guest runs */
+	SRC_DETACH,	/* the guest is stopped; the last of the disks is sent, waits for taken */
 	SRC_SWITCHOVER, /* the guest is stopped; waits for ready */
 	SRC_QUESTION,	/* ready is here; our own QEMU is asked, the commit is being signed */
 	SRC_COMMITTED,	/* past the point of no return; waits for activated or declined */
-	SRC_FINISH,	/* quits the stopped copy, signs destroyed */
+	SRC_FINISH,	/* quits the stopped copy, signs destroyed, has its keys destroyed */
 	SRC_UNDO,	/* brings the guest back here */
 	SRC_ASK,	/* recovery: the hypervisor is gone; asks where the destination stands */
-	SRC_OWES_CANCEL, /* undone here; keeps trying to tell the destination */
+	SRC_OWES_CANCEL, /* undone here; keeps trying to tell the destination, and to have its keys back */
+	SRC_OWES_KEYS,	/* moved; keeps asking for the receipt that lets its keys be destroyed */
 	SRC_DONE,
 	/* destination */
 	DST_NEW,
@@ -33,12 +37,13 @@ typedef enum Step {
 	DST_ACCEPT,	/* our notary signs the accept */
 	DST_KEY,	/* waits for the migration key */
 	DST_CHANNELS,	/* waits for the channels to be proven */
+	DST_KEYS,	/* its key manager offered; waits for the package, then opens the disks */
 	DST_LOADING,	/* the stream flows into the hypervisor */
 	DST_SIGN_READY, /* loaded and paused */
 	DST_READY,	/* waits for commit, as long as it takes */
 	DST_COMMIT,	/* verifies the commit */
 	DST_ACTIVATING, /* the guest may be running from here on */
-	DST_ACTIVE,	/* activated is sent; waits for destroyed */
+	DST_ACTIVE,	/* activated is sent, the keys become active; waits for destroyed */
 	DST_DECLINING,	/* will not run it; signs declined */
 	DST_UNDO,	/* tears the reservation down */
 	DST_ADOPT,	/* recovery: looks for the hypervisor */

@@ -40,6 +40,8 @@ static const Field vm_fields[] = {
 	SCHEMA_U64(VmRecord, seen_epoch, 0, INT64_MAX),
 	SCHEMA_TEXT(VmRecord, instance, TEXT_NAME, 0),
 	SCHEMA_OBJECT(VmRecord, manifest, &manifest_schema),
+	{ .name = "copies", .kind = FIELD_U64, .optional = true, .offset = offsetof(VmRecord, copies),
+	  .max = UINT32_MAX },
 };
 SCHEMA_DEFINE(vm_record_schema, "vm", VmRecord, vm_fields);
 
@@ -55,6 +57,8 @@ static const Field report_fields[] = {
 };
 static SCHEMA_DEFINE(report_schema, "report", MigrationReport, report_fields);
 
+#define OPTIONAL_BOOL(m) \
+	{ .name = #m, .kind = FIELD_BOOL, .optional = true, .offset = offsetof(MigrationRecord, m) }
 static const Field migration_fields[] = {
 	SCHEMA_HEX(MigrationRecord, id),
 	WORDS(MigrationRecord, role, migration_role_words, MIGRATION_ROLE_COUNT),
@@ -68,7 +72,7 @@ static const Field migration_fields[] = {
 	SCHEMA_TEXT(MigrationRecord, peer_address, TEXT_PRINTABLE, 0),
 	SCHEMA_U64(MigrationRecord, peer_port, 0, 65535),
 	WORDS(MigrationRecord, mode, seal_mode_words, SEAL_MODE_COUNT),
-	SCHEMA_U64(MigrationRecord, channels, 0, LIMIT_CHANNELS),
+	SCHEMA_U64(MigrationRecord, channels, 0, LIMIT_STREAM_CHANNELS),
 	SCHEMA_U64(MigrationRecord, booked_bytes, 0, LIMIT_MEMORY_BYTES),
 	SCHEMA_U64(MigrationRecord, created_s, 0, INT64_MAX),
 	SCHEMA_U64(MigrationRecord, ended_s, 0, INT64_MAX),
@@ -77,6 +81,14 @@ static const Field migration_fields[] = {
 	SCHEMA_BOOL(MigrationRecord, activating),
 	SCHEMA_BOOL(MigrationRecord, declined),
 	SCHEMA_BOOL(MigrationRecord, cancel_owed),
+	{ .name = "keys", .kind = FIELD_LIST, .optional = true, .offset = offsetof(MigrationRecord, keys),
+	  .size = LIMIT_OFFERED_KEYS, .count_offset = offsetof(MigrationRecord, keys_count),
+	  .object = &offered_key_schema },
+	OPTIONAL_BOOL(keep_keys),
+	OPTIONAL_BOOL(keys_moving),
+	OPTIONAL_BOOL(keys_exposed),
+	{ .name = "permit", .kind = FIELD_HEX, .optional = true,
+	  .offset = offsetof(MigrationRecord, permit), .size = DIGEST_SHA384_BYTES },
 	SCHEMA_U64(MigrationRecord, category, 0, ERROR_CATEGORY_COUNT - 1),
 	SCHEMA_TEXT(MigrationRecord, error, TEXT_PRINTABLE, 0),
 	SCHEMA_TEXT(MigrationRecord, aead, TEXT_PRINTABLE, 0),

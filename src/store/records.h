@@ -44,6 +44,7 @@ typedef struct VmRecord {
 	uint64_t seen_epoch;	   /* of an earlier stay here, 0: none; kept while one is incoming */
 	char instance[LIMIT_NAME]; /* names its process for the hypervisor's driver; "": none */
 	Manifest manifest;
+	uint64_t copies; /* while it comes in: bit i, the image of disk i was made for it */
 } VmRecord;
 
 typedef enum MigrationRole { MIGRATION_SOURCE, MIGRATION_DESTINATION, MIGRATION_ROLE_COUNT } MigrationRole;
@@ -100,6 +101,14 @@ typedef struct MigrationRecord {
 	bool activating; /* destination: cont may have been sent */
 	bool declined;	/* destination: a declined statement was made, or may be on demand */
 	bool cancel_owed; /* source: undone here, the destination may not know yet */
+	OfferedKey keys[LIMIT_OFFERED_KEYS]; /* that the key managers hand over */
+	size_t keys_count;
+	bool keep_keys;
+	/* Our key manager was, or is about to be, asked to change their state, and has not been asked
+	 * yet to end that: to destroy or to take back (source), to activate or to discard. */
+	bool keys_moving;
+	bool keys_exposed; /* source: it was undone after the other domain may have seen them */
+	uint8_t permit[DIGEST_SHA384_BYTES]; /* SHA-384 of the digests of offer and accept */
 	uint64_t category; /* ErrorCategory of the end */
 	char error[LIMIT_TEXT];
 	char aead[LIMIT_NAME];

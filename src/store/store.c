@@ -212,8 +212,11 @@ bool store_each(Store *store, StoreTable table,
 	return code == SQLITE_DONE || fail(store, tables[table].name, err);
 }
 
-static bool put_statement(Store *store, const char *migration, const StoredStatement *stored,
-			  Error *err)
+/* In the table of statements documents stand behind all kinds that may come. */
+enum { DOCUMENT_FIRST = 64 };
+
+static bool put_signed(Store *store, const char *migration, int kind, const void *cms, size_t size,
+		       const uint8_t digest[DIGEST_SHA384_BYTES], Error *err)
 {
 	AUTO_STATEMENT sqlite3_stmt *statement = prepare(
 		store, "INSERT OR REPLACE INTO statements(migration, kind, cms, digest) VALUES(?1, ?2, ?3, ?4)",
@@ -222,10 +225,29 @@ static bool put_statement(Store *store, const char *migration, const StoredState
 	if (!statement)
 		return false;
 	sqlite3_bind_text(statement, 1, migration, -1, SQLITE_STATIC);
-	sqlite3_bind_int(statement, 2, (int)stored->kind);
-	sqlite3_bind_blob(statement, 3, stored->cms, (int)stored->cms_size, SQLITE_STATIC);
-	sqlite3_bind_blob(statement, 4, stored->digest, sizeof(stored->digest), SQLITE_STATIC);
+	sqlite3_bind_int(statement, 2, kind);
+	sqlite3_bind_blob(statement, 3, cms, (int)size, SQLITE_STATIC);
+	sqlite3_bind_blob(statement, 4, digest, DIGEST_SHA384_BYTES, SQLITE_STATIC);
 	return step_done(store, statement, "statements", err);
+}
+
+static bool put_statement(Store *store, const char *migration, const StoredStatement *stored,
+			  Error *err)
+{
+	return put_signed(store, migration, (int)stored->kind, stored->cms, stored->cms_size,
+			  stored->digest, err);
+}
+
+bool store_put_document(Store *store, const uint8_t migration[MIGRATION_ID_BYTES],
+			KeyDocument document, const void *cms, size_t size, Error *err)
+{
+	static const uint8_t no_digest[DIGEST_SHA384_BYTES];
+	char key[2 * MIGRATION_ID_BYTES + 1];
+
+	if (document == KEY_DOCUMENT_PACKAGE)
+		return error_set(err, ERROR_USAGE, "a package of keys is not kept");
+	hex_encode(migration, MIGRATION_ID_BYTES, key);
+	return put_signed(store, key, DOCUMENT_FIRST + (int)document, cms, size, no_digest, err);
 }
 
 bool store_journal(Store *store, const MigrationRecord *record, const StoredStatement *statement,
@@ -244,8 +266,8 @@ bool store_journal(Store *store, const MigrationRecord *record, const StoredStat
 	return false;
 }
 
-bool store_statement(Store *store, const uint8_t migration[MIGRATION_ID_BYTES], StatementKind kind,
-		     Buffer *cms, uint8_t ret_digest[DIGEST_SHA384_BYTES], Error *err)
+static bool get_signed(Store *store, const uint8_t migration[MIGRATION_ID_BYTES], int kind,
+		       const char *word, Buffer *cms, uint8_t ret_digest[DIGEST_SHA384_BYTES], Error *err)
 {
 	AUTO_STATEMENT sqlite3_stmt *statement = prepare(
 		store, "SELECT cms, digest FROM statements WHERE migration=?1 AND kind=?2", err);
@@ -256,11 +278,10 @@ bool store_statement(Store *store, const uint8_t migration[MIGRATION_ID_BYTES], 
 		return false;
 	hex_encode(migration, MIGRATION_ID_BYTES, key);
 	sqlite3_bind_text(statement, 1, key, -1, SQLITE_STATIC);
-	sqlite3_bind_int(statement, 2, (int)kind);
+	sqlite3_bind_int(statement, 2, kind);
 	code = sqlite3_step(statement);
 	if (code == SQLITE_DONE)
-		return error_set(err, ERROR_NOT_FOUND, "no %s statement of migration %s",
-				 statement_words[kind], key);
+		return error_set(err, ERROR_NOT_FOUND, "no %s of migration %s", word, key);
 	if (code != SQLITE_ROW)
 		return fail(store, "statements", err);
 	if (sqlite3_column_bytes(statement, 1) != DIGEST_SHA384_BYTES)
@@ -268,6 +289,25 @@ bool store_statement(Store *store, const uint8_t migration[MIGRATION_ID_BYTES], 
 	memcpy(ret_digest, sqlite3_column_blob(statement, 1), DIGEST_SHA384_BYTES);
 	return buffer_put(cms, sqlite3_column_blob(statement, 0),
 			  (size_t)sqlite3_column_bytes(statement, 0), err);
+}
+
+bool store_statement(Store *store, const uint8_t migration[MIGRATION_ID_BYTES], StatementKind kind,
+		     Buffer *cms, uint8_t ret_digest[DIGEST_SHA384_BYTES], Error *err)
+{
+	char word[LIMIT_NAME];
+
+	snprintf(word, sizeof(word), "%s statement", statement_words[kind]);
+	return get_signed(store, migration, (int)kind, word, cms, ret_digest, err);
+}
+
+bool store_document(Store *store, const uint8_t migration[MIGRATION_ID_BYTES], KeyDocument document,
+		    Buffer *cms, Error *err)
+{
+	uint8_t none[DIGEST_SHA384_BYTES];
+	char word[LIMIT_NAME];
+
+	snprintf(word, sizeof(word), "key manager's %s", key_document_words[document]);
+	return get_signed(store, migration, DOCUMENT_FIRST + (int)document, word, cms, none, err);
 }
 
 bool store_prune_migrations(Store *store, unsigned int keep, Error *err)
@@ -278,7 +318,8 @@ bool store_prune_migrations(Store *store, unsigned int keep, Error *err)
 	snprintf(sql, sizeof(sql),
 		 "DELETE FROM migrations WHERE n <= (SELECT max(n) FROM migrations) - %u "
 		 "AND body NOT LIKE '%%\"state\":\"active\"%%' AND body NOT LIKE '%%\"state\":\"stuck\"%%' "
-		 "AND body NOT LIKE '%%\"cancel_owed\":true%%'",
+		 "AND body NOT LIKE '%%\"cancel_owed\":true%%' "
+		 "AND body NOT LIKE '%%\"keys_moving\":true%%'",
 		 keep);
 	return run(store, sql, err) &&
 	       (!sqlite3_changes(store->database) ||

@@ -9,6 +9,7 @@
 
 #include "base/buffer.h"
 #include "store/records.h"
+#include "wire/peer.h"
 
 typedef enum StoreTable {
 	STORE_HOSTS,
@@ -55,6 +56,14 @@ MUST_CHECK bool store_journal(Store *store, const MigrationRecord *record,
 MUST_CHECK bool store_statement(Store *store, const uint8_t migration[MIGRATION_ID_BYTES],
 				StatementKind kind, Buffer *cms,
 				uint8_t ret_digest[DIGEST_SHA384_BYTES], Error *err);
+
+/* What a key manager signed for a migration (wire/peer.h), for auditors: inserts or replaces. A package
+ * is refused with ERROR_USAGE: who has its receiver's key could open it for ever. */
+MUST_CHECK bool store_put_document(Store *store, const uint8_t migration[MIGRATION_ID_BYTES],
+				   KeyDocument document, const void *cms, size_t size, Error *err);
+/* Appended to *cms; ERROR_NOT_FOUND if there is none. */
+MUST_CHECK bool store_document(Store *store, const uint8_t migration[MIGRATION_ID_BYTES],
+			       KeyDocument document, Buffer *cms, Error *err);
 
 /* Forgets ended migrations, with their statements, but the newest `keep` rows. */
 MUST_CHECK bool store_prune_migrations(Store *store, unsigned int keep, Error *err);

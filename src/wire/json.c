@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/bounds.h"
+#include "base/wiping_memory.h"
 #include "crypto/base64.h"
 
 /* Objects nest by the schema tables, which are our own constants and a few levels deep. */
@@ -396,18 +397,9 @@ bool json_decode_plain(const Schema *schema, const void *data, size_t size, void
 	       error_prefix(err, "%s", schema->name);
 }
 
-static void *allocate_or_abort(size_t size)
-{
-	void *memory = malloc(size);
-
-	if (!memory)
-		abort();
-	return memory;
-}
-
 void json_end_without_memory(void)
 {
-	json_set_alloc_funcs(allocate_or_abort, free);
+	json_set_alloc_funcs(wiping_malloc_or_abort, wiping_free);
 }
 
 char *json_text_new(const json_t *value, size_t flags)

@@ -37,9 +37,10 @@ MUST_CHECK bool json_encode_plain(const Schema *schema, const void *object, Buff
 MUST_CHECK bool json_decode_plain(const Schema *schema, const void *data, size_t size,
 				  void *ret_object, Error *err);
 
-/* From now on a lack of memory inside Jansson ends the process. Jansson 2.14 reads past the end of a
- * buffer that could not grow, and what it parses may come from strangers. Called once, first thing in
- * main(), by each program that parses JSON. */
+/* From now on Jansson wipes what it gives back, as migration keys come in JSON (FIELD_HEX), and a lack
+ * of memory inside it ends the process: Jansson 2.14 reads past the end of a buffer that could not
+ * grow, and what it parses may come from strangers. Called once, first thing in main(), by each
+ * program that parses JSON. */
 void json_end_without_memory(void);
 
 /* The text of any value, with the flags of json_dumps, owned by the caller; NULL without memory. In

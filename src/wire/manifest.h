@@ -44,6 +44,7 @@ typedef struct ManifestDisk {
 	bool read_only;
 	DiskEncryption encryption;	    /* of the image; what a guest does itself is none */
 	uint8_t key[MANIFEST_KEY_ID_BYTES]; /* which image key opens it; zeros: not encrypted */
+	uint64_t key_version;		    /* which version of it; 0: the first */
 	DiskTransfer transfer;
 } ManifestDisk;
 

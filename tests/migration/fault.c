@@ -86,6 +86,12 @@ static bool hang_notary(World *world, HostName name, int64_t repair_us)
 	return true;
 }
 
+static bool stop_keyd(World *world, HostName name, int64_t repair_us)
+{
+	world->hosts[name].keyd_down_until_us = world->now_us + repair_us;
+	return true;
+}
+
 static void on_hears(World *world, Event *event)
 {
 	Job *job = host_job_with_vm(event->host);
@@ -163,6 +169,8 @@ static const FaultRow rows[] = {
 	[NOTARY_DOWN_DESTINATION] = { "notary-down-destination", stop_notary, DESTINATION },
 	[NOTARY_HANGS_SOURCE] = { "notary-hangs-source", hang_notary, SOURCE },
 	[NOTARY_HANGS_DESTINATION] = { "notary-hangs-destination", hang_notary, DESTINATION },
+	[KEYD_DOWN_SOURCE] = { "keyd-down-source", stop_keyd, SOURCE },
+	[KEYD_DOWN_DESTINATION] = { "keyd-down-destination", stop_keyd, DESTINATION },
 	[DEAF_SOURCE] = { "deaf-source-qemu", deafen, SOURCE },
 	[DEAF_DESTINATION] = { "deaf-destination-qemu", deafen, DESTINATION },
 	[CLOCK_AHEAD_SOURCE] = { "clock-ahead-source", clock_ahead, SOURCE },

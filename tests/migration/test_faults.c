@@ -12,6 +12,9 @@
 
 enum { SHORT_US = 1500 * MS, LONG_US = 200 * SECOND, LIMIT_US = 1500 * SECOND, FAILURES_SHOWN = 6, RUNS_BY_CHANCE = 600, FIRST_SEED = 100 };
 
+/* In the environment: keys and disks move too. */
+#define HANDOVER "SEALIFT_REPLAY_HANDOVER"
+
 typedef struct Planned {
 	FaultKind kind;
 	unsigned int step;
@@ -35,7 +38,14 @@ typedef struct Tally {
 	unsigned int steps;
 	unsigned int actions[HOSTS];
 	bool tracing;
+	bool handover; /* of keys and disks too */
 } Tally;
+
+/* The migration of all but the runs by chance. */
+static WorldOptions options_of(const Tally *tally)
+{
+	return (WorldOptions){ .seed = 1, .keys = tally->handover, .disks = tally->handover };
+}
 
 static void describe(const Run *run, const World *world)
 {
@@ -160,7 +170,7 @@ static void each_fault_before_each_event(void **state)
 
 	for (unsigned int step = 1; step <= tally->steps; step++)
 		for (int kind = 0; kind < FAULT_KINDS; kind++) {
-			Run run = { .options.seed = 1,
+			Run run = { .options = options_of(tally),
 				    .faults = { { (FaultKind)kind, step, SHORT_US } },
 				    .count = 1 };
 
@@ -176,7 +186,7 @@ static void each_fault_that_lasts(void **state)
 
 	for (unsigned int step = 1; step <= tally->steps; step += 2)
 		for (int kind = 0; kind < CLOCK_AHEAD_SOURCE; kind++) {
-			Run run = { .options.seed = 1,
+			Run run = { .options = options_of(tally),
 				    .faults = { { (FaultKind)kind, step, LONG_US } },
 				    .count = 1 };
 
@@ -193,7 +203,7 @@ static void the_power_goes_at_each_action(void **state)
 
 	for (int name = 0; name < HOSTS; name++)
 		for (unsigned int action = 1; action <= tally->actions[name]; action++) {
-			Run run = { .options.seed = 1, .dark = (HostName)name, .dark_at = action };
+			Run run = { .options = options_of(tally), .dark = (HostName)name, .dark_at = action };
 
 			try_run(tally, &run);
 		}
@@ -218,6 +228,11 @@ static void throw_run(const Tally *tally, World *dice, uint64_t seed, Run *ret_r
 	*run = (Run){ .options.seed = seed,
 		      .options.channels = world_random(dice, 2) ? 3 : 1,
 		      .options.latency_us = 100 + (int64_t)world_random(dice, 20 * MS) };
+	if (tally->handover) {
+		run->options.keys = world_random(dice, 4);
+		run->options.keep_keys = run->options.keys && !world_random(dice, 4);
+		run->options.disks = world_random(dice, 2);
+	}
 	run->count = 2 + world_random(dice, 2);
 	for (size_t i = 0; i < run->count; i++) {
 		int64_t repair_us = world_random(dice, 4) ? (int64_t)world_random(dice, 3 * SECOND) :
@@ -261,7 +276,7 @@ static void faults_by_chance(void **state)
 
 static void measure(Tally *tally)
 {
-	Run run = { .options.seed = 1 };
+	Run run = { .options = options_of(tally) };
 	World *world = world_new(&tally->stores, &run.options);
 
 	go(&run, world);
@@ -277,6 +292,7 @@ static int setup(void **state)
 {
 	Tally *tally = test_calloc(1, sizeof(*tally));
 
+	tally->handover = getenv(HANDOVER) != NULL;
 	world_open_stores(&tally->stores);
 	measure(tally);
 	*state = tally;
@@ -311,8 +327,8 @@ static void take_faults(Run *run, int argc, char **argv)
 /* One run again, to be looked at: `chance SEED`, `power src|dst ACTION` or `once (KIND STEP MS)...`. */
 static int replay(int argc, char **argv)
 {
-	Tally tally = { .tracing = true };
-	Run run = { .options.seed = 1 };
+	Tally tally = { .tracing = true, .handover = getenv(HANDOVER) };
+	Run run = { .options = options_of(&tally) };
 	World *dice = new_dice();
 
 	world_open_stores(&tally.stores);

@@ -21,6 +21,10 @@ static const Path source_paths[] = {
 	  STEPS(SRC_NEW, SRC_DIAL, SRC_OFFER, SRC_ACCEPT, SRC_KEY, SRC_CHANNELS, SRC_TRANSFER,
 		SRC_SWITCHOVER, SRC_QUESTION, SRC_COMMITTED, SRC_FINISH, SRC_DONE),
 	  1 },
+	{ "good, with keys and disks",
+	  STEPS(SRC_CHANNELS, SRC_KEYS, SRC_DISKS, SRC_TRANSFER, SRC_DETACH, SRC_SWITCHOVER, SRC_QUESTION,
+		SRC_COMMITTED, SRC_FINISH, SRC_OWES_KEYS, SRC_DONE),
+	  1 },
 	{ "undone early", STEPS(SRC_NEW, SRC_DIAL, SRC_OFFER, SRC_UNDO), 0 },
 	{ "undone in transfer", STEPS(SRC_CHANNELS, SRC_TRANSFER, SRC_UNDO), 0 },
 	{ "undone in switchover", STEPS(SRC_TRANSFER, SRC_SWITCHOVER, SRC_UNDO, SRC_OWES_CANCEL), 2 },
@@ -36,6 +40,7 @@ static const Path destination_paths[] = {
 	  STEPS(DST_NEW, DST_OFFER, DST_RESERVE, DST_ACCEPT, DST_KEY, DST_CHANNELS, DST_LOADING,
 		DST_SIGN_READY, DST_READY, DST_COMMIT, DST_ACTIVATING, DST_ACTIVE, DST_DONE),
 	  1 },
+	{ "good, with keys", STEPS(DST_CHANNELS, DST_KEYS, DST_LOADING, DST_SIGN_READY), 0 },
 	{ "undone", STEPS(DST_LOADING, DST_SIGN_READY, DST_READY, DST_UNDO), 0 },
 	{ "declined", STEPS(DST_READY, DST_COMMIT, DST_DECLINING, DST_UNDO), 0 },
 	{ "recovered", STEPS(DST_ADOPT, DST_READY, DST_COMMIT, DST_ACTIVATING, DST_ACTIVE), 1 },
@@ -67,7 +72,7 @@ static void the_guest_changes_hands_once(void **state)
  * the messages allow; the replay sees the others. */
 static void nobody_runs_it_between_stop_and_commit(void **state)
 {
-	static const Step between[] = { SRC_SWITCHOVER, SRC_QUESTION, SRC_ASK,	 DST_SIGN_READY,
+	static const Step between[] = { SRC_DETACH, SRC_SWITCHOVER, SRC_QUESTION, SRC_ASK,	 DST_SIGN_READY,
 					DST_READY,	DST_COMMIT,   DST_ADOPT };
 
 	(void)state;
@@ -120,8 +125,9 @@ static void a_person_may_cancel_until_the_commit(void **state)
 static void each_wait_has_a_bound(void **state)
 {
 	/* Those of steps.c: bound by policy, or by ticks of their own. */
-	static const Step without[] = { SRC_NEW,  SRC_TRANSFER, SRC_UNDO,    SRC_ASK,  SRC_OWES_CANCEL,
-					SRC_DONE, DST_LOADING,	DST_ADOPT, DST_DONE };
+	static const Step without[] = { SRC_NEW,  SRC_DISKS,	   SRC_TRANSFER,  SRC_UNDO,
+					SRC_ASK,  SRC_OWES_CANCEL, SRC_OWES_KEYS, SRC_DONE,
+					DST_LOADING, DST_ADOPT,	   DST_DONE };
 
 	(void)state;
 	for (int i = 0; i < STEP_COUNT; i++) {
@@ -139,6 +145,7 @@ static void patience_fits(void **state)
 	(void)state;
 	assert_true(step_row(SRC_ACCEPT)->deadline_ms > step_row(DST_RESERVE)->deadline_ms);
 	assert_true(step_row(DST_CHANNELS)->deadline_ms > step_row(SRC_CHANNELS)->deadline_ms);
+	assert_true(step_row(SRC_DETACH)->deadline_ms > 0);
 	assert_true(step_row(SRC_SWITCHOVER)->deadline_ms > step_row(DST_SIGN_READY)->deadline_ms);
 }
 

@@ -293,7 +293,7 @@ static void fill_policy(World *world, Host *host)
 		.reserve_bytes = UINT64_C(64) << 20,
 		.per_peer = 1,
 		.lease_s = 30,
-		.max_channels = LIMIT_CHANNELS,
+		.max_channels = LIMIT_STREAM_CHANNELS,
 		.transfer_ms = 600000,
 	};
 	SET(host->policy.aead, "openssl");
@@ -316,6 +316,24 @@ static void fill_host(World *world, HostName name, Store *store)
 	host->clock = (Clock){ monotonic_us, wall_s, host };
 	fill_policy(world, host);
 	ports_of_host(host);
+	host->key.state = world->options.keys && name == SOURCE ? KEY_ACTIVE : WORLD_NO_KEY;
+}
+
+/* What the options ask for, on top of the sample's disks. */
+static void add_disks(World *world, Manifest *manifest)
+{
+	ManifestDisk *disk = &manifest->disks[manifest->disks_count];
+
+	if (world->options.keys) {
+		*disk = (ManifestDisk){ "fast", WORLD_KEY_SLOT, DISK_RAW, 8 << 20, .encryption = DISK_LUKS };
+		memset(disk->key, WORLD_KEY_ID, sizeof(disk->key));
+		manifest->disks_count++;
+		disk++;
+	}
+	if (world->options.disks) {
+		*disk = (ManifestDisk){ "fast", "vm1-local", DISK_RAW, 8 << 20, .transfer = DISK_COPIED };
+		manifest->disks_count++;
+	}
 }
 
 static void fill_vm(World *world)
@@ -325,6 +343,7 @@ static void fill_vm(World *world)
 
 	sample_manifest(&host->vm.manifest);
 	host->vm.manifest.populate = world->options.populate;
+	add_disks(world, &host->vm.manifest);
 	SET(host->vm.name, "%s", host->vm.manifest.name);
 	SET(host->vm.owner, "north.example");
 	host->vm.epoch = 3;
@@ -361,7 +380,8 @@ void world_begin(World *world)
 {
 	Host *host = &world->hosts[SOURCE];
 	HostRecord record = { .port = 7468 };
-	MigrationOptions options = { .channels = world->options.channels, .max_downtime_ms = 300 };
+	MigrationOptions options = { .channels = world->options.channels, .max_downtime_ms = 300,
+				     .keep_keys = world->options.keep_keys };
 	Error err = ERROR_INIT;
 	Migration *m;
 	Job *job;

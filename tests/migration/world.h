@@ -10,6 +10,7 @@
  *	world_hypervisor.c  the two hypervisors and the stream between them
  *	world_host.c        a host's engine: jobs, VM row, crash, restart
  *	world_ports.c       the table through which a migration acts
+ *	world_keys.c        the two key managers
  *	world_watch.c       what must hold after each event, and at the end
  */
 #ifndef SEALIFT_TESTS_MIGRATION_WORLD_H
@@ -72,6 +73,9 @@ typedef struct Hypervisor {
 	bool ran;	     /* since it was made (destination) */
 	bool ran_after_sending; /* source: the state it sent is old */
 	bool ran_unseen;	/* and its engine was down when it began to */
+	bool mirroring;		/* source: copies a disk */
+	bool detached;		/* source: the copy is whole, as of the guest's stop */
+	bool opened, attached;	/* destination */
 } Hypervisor;
 
 /* The bytes of one migration, mover to mover. */
@@ -81,6 +85,19 @@ typedef struct Stream {
 	bool sent; /* the last byte has left the source */
 	uint64_t jobs[HOSTS];
 } Stream;
+
+/* --- keys --- */
+
+/* No record of it, in place of a KeyState. */
+#define WORLD_NO_KEY KEY_STATE_COUNT
+#define WORLD_KEY_SLOT "vm1-secret"
+enum { WORLD_KEY_ID = 0x4b };
+
+/* Durable, as the key manager's store is. */
+typedef struct WorldKey {
+	KeyState state;
+	uint8_t migration[MIGRATION_ID_BYTES]; /* the last that changed it */
+} WorldKey;
 
 /* --- host --- */
 
@@ -115,9 +132,10 @@ struct Host {
 	MigrationState last_state; /* of the last migration that ended here */
 	Error manifest_refusal;	   /* what check_manifest says, if set */
 	bool prepare_fails;
+	WorldKey key;
 
 	/* faults */
-	int64_t disk_full_until_us, notary_down_until_us, notary_hangs_until_us;
+	int64_t disk_full_until_us, notary_down_until_us, notary_hangs_until_us, keyd_down_until_us;
 	unsigned int actions, dark_at_action; /* the power goes in the middle of an event */
 	bool dark;
 	unsigned int handovers; /* of the last job that ended */
@@ -147,6 +165,9 @@ typedef struct WorldOptions {
 	bool forbid_encryption;	 /* at the destination */
 	int64_t transfer_us;	 /* 0: 400 ms */
 	int64_t latency_us;	 /* 0: 2 ms, one way */
+	bool keys;		 /* the VM has an encrypted disk, on shared storage: its key travels */
+	bool keep_keys;
+	bool disks;		 /* and one that is copied */
 } WorldOptions;
 
 /* Lets a host sign something else than its engine asked for, or in another name. */
@@ -262,6 +283,10 @@ bool host_save_vm(Host *host, Error *err);
 
 /* world_ports.c */
 void ports_of_host(Host *host);
+
+/* world_keys.c */
+void keys_ask(void *host, Migration *m, TransferKind kind, const PeerMessage *in);
+void keys_watch_end(World *world, Outcome outcome);
 
 /* world_watch.c */
 void watch_guest_runs(Host *host); /* called when it begins to */

@@ -274,7 +274,8 @@ static bool collect(void *context, const void *object, Error *err)
 	Revived *revived = context;
 
 	(void)err;
-	if (record->state != MIGRATION_ACTIVE && record->state != MIGRATION_STUCK && !record->cancel_owed)
+	if (record->state != MIGRATION_ACTIVE && record->state != MIGRATION_STUCK &&
+	    !record->cancel_owed && !record->keys_moving)
 		return true;
 	assert_true(revived->count < ARRAY_SIZE(revived->records));
 	revived->records[revived->count++] = *record;

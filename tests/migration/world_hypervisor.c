@@ -477,6 +477,46 @@ static bool order_end(Host *host, Error *err)
 	return true;
 }
 
+static bool order_open(Host *host, Error *err)
+{
+	(void)err;
+	host->hv.opened = true;
+	return true;
+}
+
+static bool order_attach(Host *host, Error *err)
+{
+	if (!host->world->hosts[SOURCE].hv.detached)
+		return error_set(err, ERROR_HYPERVISOR, "the image is not whole");
+	host->hv.attached = true;
+	return true;
+}
+
+static bool order_mirror(Host *host, Error *err)
+{
+	if (host->hv.mirroring)
+		return error_set(err, ERROR_HYPERVISOR, "the disk is being copied already");
+	host->hv.mirroring = true;
+	host->hv.detached = false;
+	return true;
+}
+
+static bool order_detach(Host *host, Error *err)
+{
+	if (!host->hv.mirroring || host->hv.status != HV_PRE_SWITCHOVER)
+		return error_set(err, ERROR_HYPERVISOR, "nothing is ready to be detached");
+	host->hv.mirroring = false;
+	host->hv.detached = true;
+	return true;
+}
+
+static bool order_unmirror(Host *host, Error *err)
+{
+	(void)err;
+	host->hv.mirroring = false;
+	return true;
+}
+
 static bool order_nothing(Host *host, Error *err)
 {
 	(void)host;
@@ -489,12 +529,16 @@ static Order *const orders[] = {
 	[HV_CONTINUE] = order_continue, [HV_CANCEL] = order_cancel, [HV_CONT] = order_cont,
 	[HV_QUIT] = order_end, [HV_KILL] = order_end, [HV_ANNOUNCE] = order_nothing,
 	[HV_ADOPT] = order_nothing,
+	[HV_OPEN_DISKS] = order_open, [HV_MIRROR] = order_mirror, [HV_DETACH] = order_detach,
+	[HV_ATTACH] = order_attach, [HV_UNMIRROR] = order_unmirror,
 };
 
 static const char *const order_words[] = {
 	[HV_PREPARE] = "prepare", [HV_LISTEN] = "listen", [HV_MIGRATE] = "migrate",
 	[HV_CONTINUE] = "continue", [HV_CANCEL] = "cancel", [HV_CONT] = "cont",
 	[HV_QUIT] = "quit", [HV_KILL] = "kill", [HV_ANNOUNCE] = "announce", [HV_ADOPT] = "adopt",
+	[HV_OPEN_DISKS] = "open-disks", [HV_MIRROR] = "mirror", [HV_DETACH] = "detach",
+	[HV_ATTACH] = "attach", [HV_UNMIRROR] = "unmirror",
 };
 
 static void on_answer(World *world, Event *event)

@@ -232,7 +232,7 @@ static void port_mover_start(void *context, Migration *m, uint64_t channels)
 {
 	Job *job = job_for(context, m);
 
-	assert_true(channels >= 1 && channels <= LIMIT_CHANNELS);
+	assert_true(channels >= 1 && channels <= LIMIT_STREAM_CHANNELS);
 	if (!host_acts(context))
 		return;
 	job->mover = true;
@@ -335,12 +335,12 @@ static void port_open_channels(void *context, Migration *m, const RolePreamble *
 
 	if (!host_acts(host) || world->hanging_channels)
 		return;
-	for (uint64_t i = 0; i < channels; i++) {
+	for (uint64_t i = 0; i < channels + migration_disk_channels(m); i++) {
 		RolePreamble *preamble = malloc(sizeof(*preamble));
 
 		assert_non_null(preamble);
 		*preamble = *first;
-		preamble->channel = i;
+		preamble->channel = i < channels ? i : LIMIT_STREAM_CHANNELS + i - channels;
 		world_schedule_job(host, job_for(context, m),
 				   4 * world->options.latency_us + (int64_t)world_random(world, 500),
 				   "channel", on_channel)
@@ -532,6 +532,7 @@ void ports_of_host(Host *host)
 		.open_channels = port_open_channels,
 		.hv = port_hv,
 		.hv_query = port_hv_query,
+		.keys = keys_ask,
 		.set_deadline = port_set_deadline,
 		.set_tick = port_set_tick,
 		.check_manifest = port_check_manifest,

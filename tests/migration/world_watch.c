@@ -40,6 +40,12 @@ static void judge_run_at_source(World *world, bool has_record, const MigrationRe
 
 static void judge_run_at_destination(World *world, bool has_record, const MigrationRecord *record)
 {
+	const Hypervisor *hv = &world->hosts[DESTINATION].hv;
+
+	if (world->options.keys && !hv->opened)
+		world_break(world, "RULE: the destination runs the guest without its disk's key");
+	if (world->options.disks && !(hv->attached && world->hosts[SOURCE].hv.detached))
+		world_break(world, "RULE: the destination runs the guest on a disk that is not whole");
 	if (!has_record || !record->activating)
 		world_break(world, "RULE: the destination runs the guest, its journal knows of no activation");
 	/* What nobody could see cannot be held against anybody: a source that is restarted and finds its
@@ -173,5 +179,8 @@ void watch_end(World *world, bool may_be_lost)
 		world_break(world, "END: no guest runs");
 	judge_destination(world, outcome == AT_DESTINATION, &records[DESTINATION], known[DESTINATION]);
 	judge_source(world, outcome, &records[SOURCE], known[SOURCE]);
+	keys_watch_end(world, outcome);
+	if (world->hosts[SOURCE].hv.alive && world->hosts[SOURCE].hv.mirroring)
+		world_break(world, "END: src still copies a disk");
 	test_free(records);
 }

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/key_transfer.h"
+
+#include <event2/event.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/disk_keys.h"
+#include "engine/keys.h"
+
+/* --- steps of the transfer --- */
+
+typedef struct Ask {
+	Engine *engine;
+	uint64_t job;
+	TransferKind kind;
+	Error failure; /* it could not even be asked */
+} Ask;
+
+static void tell(Ask *ask, const KeyTransferred *result, const Error *failure)
+{
+	Job *job = job_find(ask->engine, ask->job);
+
+	if (job) {
+		migration_on_keys(job->migration, ask->kind, result, failure);
+		job_settle(job);
+	}
+	free(ask);
+}
+
+static void on_answer(void *context, IpcMessage *answer, const Error *err)
+{
+	tell(context, err ? NULL : answer->payload, err);
+}
+
+static void on_not_asked(evutil_socket_t fd, short what, void *context)
+{
+	Ask *ask = context;
+	const Error failure = ask->failure;
+
+	(void)fd;
+	(void)what;
+	tell(ask, NULL, &failure);
+}
+
+static void name_migration(const MigrationRecord *record, char ret_who[KEY_WHO_SIZE])
+{
+	char id[2 * MIGRATION_ID_BYTES + 1];
+
+	hex_encode(record->id, sizeof(record->id), id);
+	snprintf(ret_who, KEY_WHO_SIZE, "migration %s", id);
+}
+
+static void describe(const Engine *engine, const MigrationRecord *record, TransferKind kind,
+		     const PeerMessage *in, KeyTransfer *ret_request)
+{
+	char peer[LIMIT_DOMAIN];
+	bool source = record->role == MIGRATION_SOURCE;
+
+	peer_domain(record->peer_id, peer);
+	name_migration(record, ret_request->who);
+	ret_request->kind = kind;
+	memcpy(ret_request->migration, record->id, sizeof(ret_request->migration));
+	memcpy(ret_request->vm, record->uuid, sizeof(ret_request->vm));
+	memcpy(ret_request->owner, record->owner, sizeof(ret_request->owner));
+	ret_request->epoch = record->epoch;
+	snprintf(ret_request->source, sizeof(ret_request->source), "%s", source ? engine->domain : peer);
+	snprintf(ret_request->destination, sizeof(ret_request->destination), "%s",
+		 source ? peer : engine->domain);
+	ret_request->keep = record->keep_keys;
+	if (kind != TRANSFER_NAME_KEYS) {
+		memcpy(ret_request->permit, record->permit, sizeof(ret_request->permit));
+		memcpy(ret_request->keys, record->keys, sizeof(ret_request->keys));
+		ret_request->keys_count = record->keys_count;
+	}
+	if (in) {
+		memcpy(ret_request->document, in->package, in->package_size);
+		ret_request->document_size = in->package_size;
+	}
+}
+
+static bool ask(Engine *engine, Ask *asked, const MigrationRecord *record, const PeerMessage *in,
+		Error *err)
+{
+	AUTO_FREE KeyTransfer *request = calloc(1, sizeof(*request));
+
+	if (!request)
+		return error_set(err, ERROR_INTERNAL, "no memory for a request to the key manager");
+	describe(engine, record, asked->kind, in, request);
+	return keys_request(engine, KEYD_TRANSFER, &key_transfer_schema, request, KEYD_TRANSFERRED,
+			    on_answer, asked, NULL, err);
+}
+
+void key_transfer_ask(void *context, Migration *m, TransferKind kind, const PeerMessage *in)
+{
+	Engine *engine = context;
+	Ask *asked = calloc(1, sizeof(*asked));
+
+	if (!asked)
+		return;
+	asked->engine = engine;
+	asked->job = job_of(m, engine)->serial;
+	asked->kind = kind;
+	if (ask(engine, asked, migration_record(m), in, &asked->failure))
+		return;
+	if (event_base_once(engine->base, -1, EV_TIMEOUT, on_not_asked, asked, NULL))
+		free(asked);
+}
+
+/* --- disks that waited for their keys --- */
+
+/* The job may end before the key manager or the hypervisor answers. */
+typedef struct Opening {
+	Engine *engine;
+	uint64_t job;
+	DiskKeys *keys;
+} Opening;
+
+static void end_opening(Opening *opening, const Error *err)
+{
+	Job *job = job_find(opening->engine, opening->job);
+
+	/* The hypervisor has read the values, or never will. */
+	disk_keys_free(opening->keys);
+	free(opening);
+	if (!job)
+		return;
+	migration_on_hv_done(job->migration, HV_OPEN_DISKS, err);
+	job_settle(job);
+}
+
+static void on_opened(void *context, const Error *err)
+{
+	end_opening(context, err);
+}
+
+static bool open_disks(Opening *opening, Error *err)
+{
+	Job *job = job_find(opening->engine, opening->job);
+	ResolvedVm *incoming = job ? job->incoming : NULL;
+	bool ok;
+
+	if (!incoming || !job->vm || !job->vm->handle)
+		return error_set(err, ERROR_HYPERVISOR, "the VM has no process");
+	if (opening->keys)
+		disk_keys_give(opening->keys, incoming);
+	/* Copies have their turn when they are whole. */
+	for (size_t i = 0; i < incoming->manifest.disks_count; i++)
+		incoming->disks[i].late = incoming->manifest.disks[i].transfer == DISK_STAYS &&
+					  migration_disk_brings_key(&incoming->manifest.disks[i]);
+	ok = vmm_open_disks(job->vm->handle, incoming, on_opened, opening, err);
+	for (size_t i = 0; i < incoming->manifest.disks_count; i++)
+		incoming->disks[i].late = incoming->manifest.disks[i].transfer != DISK_STAYS;
+	return ok;
+}
+
+static void on_disk_keys(void *context, const Error *err)
+{
+	Opening *opening = context;
+	Error failure = err ? *err : ERROR_INIT;
+
+	if (err || !open_disks(opening, &failure))
+		end_opening(opening, &failure);
+}
+
+bool key_transfer_open_disks(Job *job, Error *err)
+{
+	const MigrationRecord *record = migration_record(job->migration);
+	Opening *opening = calloc(1, sizeof(*opening));
+	Manifest *manifest = &job->vm->record.manifest;
+	char who[KEY_WHO_SIZE];
+	const DiskKeysWanted wanted = { .manifest = manifest,
+					.epoch = record->epoch,
+					.who = who,
+					.migration = record->id };
+	bool ok;
+
+	if (!opening)
+		return error_set(err, ERROR_INTERNAL, "no memory to open disks");
+	name_migration(record, who);
+	opening->engine = job->engine;
+	opening->job = job->serial;
+	/* Of some VMs only the TPM has keys. */
+	if (disk_keys_needed(&wanted)) {
+		opening->keys = disk_keys_new(job->engine, &wanted, on_disk_keys, opening, err);
+		ok = opening->keys != NULL;
+	} else {
+		ok = open_disks(opening, err);
+	}
+	if (!ok)
+		free(opening);
+	return ok;
+}
+
+void key_transfer_mark_late(ResolvedVm *vm)
+{
+	for (size_t i = 0; i < vm->manifest.disks_count; i++)
+		vm->disks[i].late |= migration_disk_brings_key(&vm->manifest.disks[i]);
+}
+
+/* --- whether a VM may move --- */
+
+static bool check(const Engine *engine, const Manifest *manifest, ErrorCategory category, Error *err)
+{
+	char text[LIMIT_TEXT];
+	bool ok;
+
+	if (!migration_wants_keys(manifest))
+		return true;
+	if (!keys_describe(engine, &ok, text))
+		return error_set(err, category, "the VM's keys travel with it, and no key manager is "
+						"configured on %s", engine->host_id);
+	return ok || error_set(err, ERROR_UNAVAILABLE, "the VM's keys travel with it, and the key manager "
+						       "of %s does not serve: %.300s",
+			       engine->host_id, text);
+}
+
+bool key_transfer_check_leaving(const Engine *engine, const Manifest *manifest, Error *err)
+{
+	return check(engine, manifest, ERROR_CONFLICT, err);
+}
+
+bool key_transfer_check_coming(const Engine *engine, const Manifest *manifest, Error *err)
+{
+	return check(engine, manifest, ERROR_DENIED, err);
+}
