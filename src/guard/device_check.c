@@ -380,12 +380,13 @@ static bool judge_value(const Judged *judged, int64_t value)
 	case DEVICE_COUNT:
 	case DEVICE_BYTES:
 		sum = (int64_t)sum_behind(judged, rule->check == DEVICE_BYTES);
-		return within(judged, value, sum, sum);
+		return within(judged, value, rule->min > sum ? rule->min : sum, sum);
 	case DEVICE_LOCAL:
 	case DEVICE_WITHIN_LOCAL:
 		return judge_by_twin(judged, value);
 	case DEVICE_RUNSTATE:
 	case DEVICE_ZEROS:
+	case DEVICE_SEALED_BLOB:
 	case DEVICE_CHECK_COUNT:
 		break;
 	}
@@ -424,6 +425,28 @@ static bool judge_zeros(const Judged *judged)
 	return true;
 }
 
+/*
+ * swtpm begins each of its blobs with this header (struct blobheader, swtpm_nvstore.c), in which
+ * 0x16 says: for a migration (4), encrypted for it (2), with a key of 256 bits (0x10). That QEMU
+ * asked for the state in clear, as it does, takes only the encryption of swtpm's files away.
+ */
+static bool judge_sealed_blob(const Judged *judged)
+{
+	static const uint8_t sealed[] = { 2, 1, 0, SWTPM_HEADER_BYTES, 0, 0x16 };
+	const FrameField *field = judged->field;
+
+	if (field->size_bytes < SWTPM_HEADER_BYTES)
+		return refuse(judged, "too short for a blob of swtpm", (int64_t)field->size_bytes,
+			      SWTPM_HEADER_BYTES);
+	for (size_t i = 0; i < sizeof(sealed); i++)
+		if (field->bytes[i] != sealed[i])
+			return refuse(judged, "not encrypted as swtpm does it for a migration",
+				      field->bytes[i], sealed[i]);
+	return load_be32(field->bytes + sizeof(sealed)) == field->size_bytes ||
+	       refuse(judged, "another length than its own header says",
+		      load_be32(field->bytes + sizeof(sealed)), (int64_t)field->size_bytes);
+}
+
 static bool judge_row(const Judged *judged)
 {
 	const DeviceRule *rule = judged->rule;
@@ -432,6 +455,8 @@ static bool judge_row(const Judged *judged)
 		return judge_runstate(judged);
 	if (rule->check == DEVICE_ZEROS)
 		return judge_zeros(judged);
+	if (rule->check == DEVICE_SEALED_BLOB)
+		return judge_sealed_blob(judged);
 	if (!has_value(judged->field))
 		return refuse(judged, "no number", judged->field->node->size_bytes, 8);
 	for (uint32_t i = 0; i < judged->field->node->count; i++) {

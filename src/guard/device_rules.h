@@ -18,6 +18,8 @@
 
 #include "guard/rules.h"
 
+enum { SWTPM_HEADER_BYTES = 10 };
+
 typedef enum DeviceCheck {
 	DEVICE_RANGE,	     /* min..max */
 	DEVICE_AT_MOST,	     /* 0..value of `other`, and at most max if that is not 0 */
@@ -28,12 +30,13 @@ typedef enum DeviceCheck {
 	DEVICE_BELOW_BYTES,  /* 0..bytes of the field `other` - 1 */
 	DEVICE_UPTO_BYTES,   /* 0..bytes of the field `other` */
 	DEVICE_COUNT,	     /* elements of the field `other` as described; 0 if there is none */
-	DEVICE_BYTES,	     /* bytes of it; 0 if there is none */
+	DEVICE_BYTES,	     /* bytes of it, at least min; 0 if there is none */
 	DEVICE_BYTES_BESIDE, /* times max: bytes of `other` of the same table; 0 if there is none */
 	DEVICE_LOCAL,	     /* what the twin has there */
 	DEVICE_WITHIN_LOCAL, /* 0..the twin's `other` << max */
 	DEVICE_RUNSTATE,     /* a word that a QEMU may begin with, then zeros */
 	DEVICE_ZEROS,	     /* every byte 0 */
+	DEVICE_SEALED_BLOB,  /* swtpm's, encrypted for a migration */
 	DEVICE_CHECK_COUNT,
 } DeviceCheck;
 

@@ -38,9 +38,9 @@ static bool read_channels(Guard *guard, const GuardExpected *expected, Error *er
 {
 	unsigned int least = 1 + (guard_has(guard, GUARD_PREEMPT) ? 1 : 0);
 
-	if (expected->channels < least || expected->channels > LIMIT_CHANNELS)
+	if (expected->channels < least || expected->channels > LIMIT_STREAM_CHANNELS)
 		return error_set(err, ERROR_INTERNAL, "guard: %u channels, %u to %d may be",
-				 expected->channels, least, LIMIT_CHANNELS);
+				 expected->channels, least, LIMIT_STREAM_CHANNELS);
 	guard->channels_count = expected->channels;
 	guard->multifd_count = expected->channels - least;
 	return guard_features_check(expected, err) &&
@@ -85,7 +85,7 @@ static bool make_main(Guard *guard, Error *err)
 
 static bool make_channels(Guard *guard, Error *err)
 {
-	for (unsigned int i = 0; i < LIMIT_CHANNELS; i++) {
+	for (unsigned int i = 0; i < LIMIT_STREAM_CHANNELS; i++) {
 		if (i && i < guard->channels_count &&
 		    !guard_multifd_open(guard, &guard->channels[i], err))
 			return false;
@@ -114,8 +114,8 @@ Guard *guard_new(const GuardOptions *options, const GuardExpected *expected, Err
 		guard->options.held_max_bytes = GUARD_HELD_MAX;
 	guard->main.held = BUFFER_INIT((size_t)guard->options.held_max_bytes);
 	guard->main.early = BUFFER_INIT((size_t)guard->options.held_max_bytes);
-	guard->channels_count = LIMIT_CHANNELS;
-	for (unsigned int i = 0; i < LIMIT_CHANNELS; i++)
+	guard->channels_count = LIMIT_STREAM_CHANNELS;
+	for (unsigned int i = 0; i < LIMIT_STREAM_CHANNELS; i++)
 		guard->channels[i].index = i;
 	if (expected)
 		read_agreed(guard, expected);
@@ -134,7 +134,7 @@ void guard_free(Guard *guard)
 {
 	if (!guard)
 		return;
-	for (unsigned int i = 0; i < LIMIT_CHANNELS; i++)
+	for (unsigned int i = 0; i < LIMIT_STREAM_CHANNELS; i++)
 		guard_multifd_close(&guard->channels[i]);
 	guard_return_close(guard);
 	guard_bitmaps_close(&guard->bitmaps);

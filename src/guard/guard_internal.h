@@ -204,7 +204,7 @@ struct Guard {
 	GuardBitmaps bitmaps;
 	GuardMain main;
 	GuardReturn return_path;
-	GuardChannel channels[LIMIT_CHANNELS];
+	GuardChannel channels[LIMIT_STREAM_CHANNELS];
 	atomic_bool broken;
 	_Atomic uint64_t main_syncs; /* UINT64_MAX once main goes unjudged */
 	atomic_bool package_passed;  /* set before its first byte goes on */

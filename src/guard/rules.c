@@ -368,8 +368,8 @@ static const GuardRuleText rules[] = {
 	},
 	[GUARD_RULE_DEVICE_TPM] = {
 		"guard-device-field-tpm",
-		"localities and the place in the buffer exist",
-		"active_locty indexes an array",
+		"localities and the place in the buffer exist, swtpm's state is encrypted",
+		"active_locty indexes an array; a TPM in clear could be read and made up",
 	},
 	[GUARD_RULE_DEVICE_CPU] = {
 		"guard-device-field-cpu",

@@ -82,10 +82,13 @@ static bool check_optional(const Compare *compare, const VmNode *incoming, bool 
 /* Up to how many bytes a field may have whose length may differ from ours; 0: it may not. */
 static uint32_t variable_bytes(const Compare *compare, const VmNode *node)
 {
+	uint32_t bytes;
+
 	/* The one buffer of an old-style device has no table around it. */
 	if (known_variable_type(node->type) || !compare->pairs[compare->depth].vmsd_name[0])
 		return compare->options->variable_max_bytes;
-	return optional_bytes(compare, node);
+	bytes = known_buffer_bytes(compare->pairs[compare->depth].vmsd_name, node->name);
+	return bytes ? bytes : optional_bytes(compare, node);
 }
 
 static void push(Compare *compare, const VmNode *incoming, const VmNode *local)

@@ -80,6 +80,16 @@ static const KnownOptional optionals[] = {
 	{ "PCIE_AER_ERROR_LOG", "log", "log_max", true, 40, 128 },
 };
 
+/*
+ * What swtpm hands over (backends/tpm/tpm_emulator.c); libtpms has room for 128 KiB of NV memory
+ * (NV_MEMORY_SIZE), and the rest of its state is far smaller.
+ */
+static const KnownBuffer buffers[] = {
+	{ "tpm-emulator", "state_blobs.permanent.buffer", KNOWN_TPM_BLOB_MAX },
+	{ "tpm-emulator", "state_blobs.volatil.buffer", KNOWN_TPM_BLOB_MAX },
+	{ "tpm-emulator", "state_blobs.savestate.buffer", KNOWN_TPM_BLOB_MAX },
+};
+
 static const char *const variable_types[] = { "virtio", "virtio-gpu", "scsi-requests" };
 
 typedef struct TypeSize {
@@ -123,6 +133,14 @@ const KnownAlias *known_alias(const char *vmsd_name, const char *field, const ch
 		    !strcmp(aliases[i].field[!side], other))
 			return &aliases[i];
 	return NULL;
+}
+
+uint32_t known_buffer_bytes(const char *vmsd_name, const char *field)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(buffers); i++)
+		if (!strcmp(buffers[i].vmsd_name, vmsd_name) && !strcmp(buffers[i].field, field))
+			return buffers[i].max_bytes;
+	return 0;
 }
 
 bool known_variable_type(const char *type)

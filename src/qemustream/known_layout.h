@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { KNOWN_TPM_BLOB_MAX = 256 << 10 };
+
 /* A subsection of a table that -dump-vmstate does not list. */
 typedef struct KnownSubsection {
 	const char *vmsd_name; /* of the table that it extends */
@@ -38,6 +40,15 @@ typedef struct KnownOptional {
 	uint32_t max_count;
 } KnownOptional;
 
+/* A buffer as long as another field of the same stream says. Values are held as with KnownOptional. */
+typedef struct KnownBuffer {
+	const char *vmsd_name; /* of the table that it stands in */
+	const char *field;
+	uint32_t max_bytes;
+} KnownBuffer;
+
+/* 0: it is none. */
+uint32_t known_buffer_bytes(const char *vmsd_name, const char *field);
 /* NULL if it is none. */
 const KnownOptional *known_optional(const char *vmsd_name, const char *field);
 const KnownSubsection *known_subsection(const char *vmsd_name, const char *name);

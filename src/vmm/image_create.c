@@ -386,7 +386,7 @@ ImageCreate *image_create_new(struct event_base *base, const ImageRequest *reque
 
 	if (!check_request(request, err))
 		return NULL;
-	pool = resources_find_pool(request->resources, request->pool, NULL, err);
+	pool = resources_find_pool(request->resources, request->pool, request->peer_domain, err);
 	if (!pool)
 		return NULL;
 	create = calloc(1, sizeof(*create));
@@ -411,6 +411,40 @@ ImageCreate *image_create_new(struct event_base *base, const ImageRequest *reque
 		return NULL;
 	}
 	return TAKE_PTR(create);
+}
+
+/* --- what is not wanted --- */
+
+static bool remove_from(int directory_fd, const char *volume, const struct stat *made, Error *err)
+{
+	struct stat status;
+
+	if (fstatat(directory_fd, volume, &status, AT_SYMLINK_NOFOLLOW))
+		return errno == ENOENT ||
+		       error_set_errno(err, ERROR_IO, errno, "cannot look at it");
+	if (!S_ISREG(status.st_mode) ||
+	    (made && (status.st_dev != made->st_dev || status.st_ino != made->st_ino)))
+		return error_set(err, ERROR_CONFLICT, "is not the image that was made");
+	return (!unlinkat(directory_fd, volume, 0) && !fsync(directory_fd)) ||
+	       error_set_errno(err, ERROR_IO, errno, "cannot remove it");
+}
+
+bool image_remove(const Resources *resources, const char *peer_domain, const char *pool,
+		  const char *volume, const struct stat *made, Error *err)
+{
+	const PoolResource *found = resources_find_pool(resources, pool, peer_domain, err);
+	AUTO_FD int directory_fd = -1;
+
+	if (!found)
+		return false;
+	if (!text_is(TEXT_NAME, volume, 1) || strlen(volume) >= LIMIT_NAME)
+		return error_set(err, ERROR_USAGE, "volume \"%.64s\" is no name", volume);
+	directory_fd = open(found->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (directory_fd < 0)
+		return error_set_errno(err, ERROR_UNAVAILABLE, errno, "cannot open pool \"%s\"",
+				       pool);
+	return remove_from(directory_fd, volume, made, err) ||
+	       error_prefix(err, "volume %s/%s", pool, volume);
 }
 
 /* --- what others left --- */

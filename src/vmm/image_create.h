@@ -23,6 +23,7 @@ enum {
 
 typedef struct ImageRequest {
 	const Resources *resources; /* outlives the creation */
+	const char *peer_domain;    /* whose pool; NULL: this host's own users' */
 	const char *pool, *volume;
 	DiskFormat format;
 	DiskEncryption encryption;
@@ -55,6 +56,16 @@ ImageCreate *image_create_new(struct event_base *base, const ImageRequest *reque
  * touched for an hour, since another host may be making an image in the same pool. now_s is of the
  * wall clock. */
 void image_create_sweep(const Resources *resources, int64_t now_s);
+
+/*
+ * Removes the image that was made for a copy which is given up, so that no power cut brings it
+ * back; one that is gone already is as good. `made` is what fstat(2) said of it when it was made:
+ * another file of this name stays. NULL if nobody knows any more, as after a restart: then the
+ * caller knows by its own record that the image is one that it had made. Nobody may have it open.
+ * ERROR_CONFLICT: another file. ERROR_NOT_FOUND or ERROR_DENIED: no such pool. ERROR_IO.
+ */
+MUST_CHECK bool image_remove(const Resources *resources, const char *peer_domain, const char *pool,
+			     const char *volume, const struct stat *made, Error *err);
 
 /* Ends it, with nothing left behind if it is not done; done is then not called. NULL is fine. */
 void image_create_free(ImageCreate *create);

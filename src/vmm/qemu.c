@@ -5,12 +5,17 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "vmm/qemu_status.h"
 #include "vmm/qemu_twin.h"
 #include "vmm/qemu_vm.h"
 #include "vmm/unix_socket.h"
 
-enum { STREAM_BUFFER_BYTES = 1 << 20 };
+enum {
+	STREAM_BUFFER_BYTES = 1 << 20,
+	CANCEL_MS = 3000,	/* until its channels are shut by force */
+	CANCEL_SLACK_MS = 1000, /* more: check_cancelled ends the wait, not the deadline */
+};
 
 static const VmmFeatures *get_features(const VmmVm *head)
 {
@@ -94,9 +99,43 @@ static bool continue_switchover(VmmVm *vm, VmmDone *done, void *context, Error *
 		       context, err);
 }
 
-static bool cancel(VmmVm *vm, VmmDone *done, void *context, Error *err)
+/*
+ * QEMU shuts its main channel alone, and says `cancelled` only when its threads have ended: one
+ * that writes into a channel which nobody reads any more stays there for ever. `yank` (QEMU 6.0)
+ * shuts them all. Not at once: most cancels take milliseconds, and a QEMU whose channels only begin
+ * is better left to its own order. Judges the second of the three steps.
+ */
+static bool check_cancelled(QemuOperation *operation, json_t *ret, Error *err)
 {
-	return execute(vm, "migrate_cancel", json_object(), done, context, err);
+	VmmMigration migration;
+
+	if (operation->at != 1)
+		return true;
+	if (!qemu_status_of_migration(ret, &migration, err))
+		return false;
+	if (migration.status != VMM_MIGRATION_CANCELLING)
+		operation->at = operation->steps_count - 1;
+	else if (clock_monotonic_us(&clock_system) <
+		 operation->deadline_us - CANCEL_SLACK_MS * 1000)
+		operation->again = true;
+	return true;
+}
+
+static bool cancel(VmmVm *head, VmmDone *done, void *context, Error *err)
+{
+	QemuOperation *operation = qemu_operation_new_plain(qemu_vm_of(head), done, context, err);
+
+	if (!operation)
+		return false;
+	operation->check = check_cancelled;
+	qemu_operation_add(operation, "migrate_cancel", json_object());
+	qemu_operation_add(operation, "query-migrate", json_object());
+	qemu_operation_add(operation, "yank",
+			   json_pack("{s:[{s:s}]}", "instances", "type", "migration"));
+	/* Refused if the migration has just ended. */
+	operation->steps[operation->steps_count - 1].may_fail = true;
+	qemu_operation_set_deadline(operation, CANCEL_MS + CANCEL_SLACK_MS);
+	return qemu_operation_begin(operation, err);
 }
 
 /* The first of two steps: in inmigrate QEMU takes "cont" as leave to run by itself once loaded. */
@@ -168,6 +207,7 @@ const VmmDriver vmm_driver_qemu = {
 	.connect = connect_to,
 	.migrate_out = qemu_migrate_out,
 	.incoming_listen = qemu_incoming_listen,
+	.open_disks = qemu_open_disks,
 	.query_migration = qemu_query_migration,
 	.query_run_state = query_run_state,
 	.continue_switchover = continue_switchover,

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "vmm/disk_nodes.h"
+#include "vmm/json_with.h"
 #include "wire/json.h"
 
 enum {
@@ -72,16 +74,6 @@ static bool put_format(Build *build, const char *option, const char *format, ...
 	if (length < 0)
 		return no_memory(build);
 	return put(build, option) ? put_owned(build, text) : (free(text), false);
-}
-
-/* object with one member more; NULL, and nothing left, if it or value is NULL or memory is short.
- */
-static json_t *with(json_t *object, const char *name, json_t *value)
-{
-	if (!json_object_set_new(object, name, value))
-		return object;
-	json_decref(object);
-	return NULL;
 }
 
 /* Steals object. */
@@ -172,15 +164,15 @@ static bool put_memory(Build *build)
 			   "size", (json_int_t)m->memory_bytes, "dump", 0);
 
 	if (resources->memory == MEMORY_HUGE_2M) {
-		object = with(object, "qom-type", json_string("memory-backend-memfd"));
-		object = with(object, "hugetlb", json_true());
-		object = with(object, "hugetlbsize", json_integer(2 << 20));
-		object = with(object, "share", json_false());
+		object = json_with(object, "qom-type", json_string("memory-backend-memfd"));
+		object = json_with(object, "hugetlb", json_true());
+		object = json_with(object, "hugetlbsize", json_integer(2 << 20));
+		object = json_with(object, "share", json_false());
 	}
 	if (build->input->incoming && m->populate == POPULATE_FULL) {
-		object = with(object, "prealloc", json_true());
-		object =
-			with(object, "prealloc-threads", json_integer(prealloc_threads(resources)));
+		object = json_with(object, "prealloc", json_true());
+		object = json_with(object, "prealloc-threads",
+				   json_integer(prealloc_threads(resources)));
 	}
 	return put_json(build, "-object", object);
 }
@@ -211,89 +203,61 @@ static bool put_boot(Build *build)
 static bool put_disk_secret(Build *build, size_t i)
 {
 	const ResolvedDisk *resolved = &build->input->vm->disks[i];
-	char id[32], file[32];
+	char id[DISK_NODE_BYTES], file[32];
 
 	if (build->input->vm->manifest.disks[i].encryption == DISK_PLAIN)
 		return true;
 	if (resolved->secret_fd < 0)
 		return error_set(build->err, ERROR_INTERNAL,
 				 "disk %zu is encrypted, without a secret", i);
-	snprintf(id, sizeof(id), "disk%zu-secret", i);
+	disk_node_name(i, DISK_NODE_SECRET, id);
 	snprintf(file, sizeof(file), "/proc/self/fd/%d", give_fd(build, resolved->secret_fd));
 	return put_json(build, "-object",
 			json_pack("{s:s, s:s, s:s}", "qom-type", "secret", "id", id, "file", file));
 }
 
-/* How the image is opened: always said, never found out from its bytes. */
-static json_t *disk_format(const ManifestDisk *disk, size_t i)
-{
-	bool luks = disk->encryption == DISK_LUKS;
-	char secret[32];
-
-	snprintf(secret, sizeof(secret), "disk%zu-secret", i);
-	if (disk->format == DISK_QCOW2)
-		return luks ? json_pack("{s:s, s:n, s:{s:s, s:s}}", "driver", "qcow2", "backing",
-					"encrypt", "format", "luks", "key-secret", secret)
-			    : json_pack("{s:s, s:n}", "driver", "qcow2", "backing");
-	return luks ? json_pack("{s:s, s:s}", "driver", "luks", "key-secret", secret)
-		    : json_pack("{s:s}", "driver", "raw");
-}
-
-/* A node for the descriptor and one for the format, both with names and drivers of ours. */
 static bool put_disk_backend(Build *build, size_t i)
 {
-	const ManifestDisk *disk = &build->input->vm->manifest.disks[i];
-	const ResolvedDisk *resolved = &build->input->vm->disks[i];
-	char node[32], file_node[32], filename[32];
-	json_t *file, *format;
+	const ResolvedVm *vm = build->input->vm;
 
-	snprintf(node, sizeof(node), "disk%zu", i);
-	snprintf(file_node, sizeof(file_node), "disk%zu-file", i);
-	snprintf(filename, sizeof(filename), "/dev/fdset/%zu", i);
-	if (!put_disk_secret(build, i) ||
-	    !put_format(build, "-add-fd", "fd=%d,set=%zu", give_fd(build, resolved->fd), i))
-		return false;
-	file = json_pack("{s:s, s:s, s:s, s:b, s:s, s:{s:b}}", "driver",
-			 resolved->is_block_device ? "host_device" : "file", "node-name", file_node,
-			 "filename", filename, "read-only", disk->read_only, "discard", "unmap",
-			 "cache", "direct", resolved->direct);
-	if (!put_json(build, "-blockdev", file))
-		return false;
-	format = disk_format(disk, i);
-	format = with(format, "node-name", json_string(node));
-	format = with(format, "file", json_string(file_node));
-	format = with(format, "read-only", json_boolean(disk->read_only));
-	format = with(format, "discard", json_string("unmap"));
-	format = with(format, "cache", json_pack("{s:b}", "direct", resolved->direct));
-	return put_json(build, "-blockdev", format);
+	return put_disk_secret(build, i) &&
+	       put_format(build, "-add-fd", "fd=%d,set=%zu", give_fd(build, vm->disks[i].fd), i) &&
+	       put_json(build, "-blockdev", disk_nodes_file(vm, i)) &&
+	       put_json(build, "-blockdev", disk_nodes_format(vm, i, DISK_NODE_GUEST));
 }
 
-static bool put_null_backend(Build *build, size_t i)
+/* What disk_late.c puts the image into, once there is one. */
+static bool put_late_backend(Build *build, size_t i)
 {
-	const ManifestDisk *disk = &build->input->vm->manifest.disks[i];
-	char node[32];
+	const ResolvedVm *vm = build->input->vm;
 
-	snprintf(node, sizeof(node), "disk%zu", i);
-	return put_json(build, "-blockdev",
-			json_pack("{s:s, s:s, s:I, s:b, s:b}", "driver", "null-co", "node-name",
-				  node, "size", (json_int_t)disk->size_bytes, "read-zeroes", 1,
-				  "read-only", disk->read_only));
+	return put_json(build, "-blockdev", disk_nodes_null(vm, i, DISK_NODE_NULL)) &&
+	       put_json(build, "-blockdev", disk_nodes_late(vm, i, DISK_NODE_NULL));
+}
+
+static bool put_any_backend(Build *build, size_t i)
+{
+	const ResolvedVm *vm = build->input->vm;
+
+	if (build->input->is_twin)
+		return put_json(build, "-blockdev", disk_nodes_null(vm, i, DISK_NODE_GUEST));
+	return vm->disks[i].late ? put_late_backend(build, i) : put_disk_backend(build, i);
 }
 
 static bool put_disk(Build *build, size_t i)
 {
 	bool boots_disk = !build->input->vm->manifest.boots_kernel;
-	char node[32], address[16];
+	char node[DISK_NODE_BYTES], address[16];
 	json_t *device;
 
-	if (!(build->input->is_twin ? put_null_backend(build, i) : put_disk_backend(build, i)))
+	if (!put_any_backend(build, i))
 		return false;
-	snprintf(node, sizeof(node), "disk%zu", i);
+	disk_node_name(i, DISK_NODE_GUEST, node);
 	snprintf(address, sizeof(address), "0x%zx", SLOT_DISKS + i);
 	device = json_pack("{s:s, s:s, s:s, s:s, s:s}", "driver", "virtio-blk-pci", "id", node,
 			   "drive", node, "bus", build->bus, "addr", address);
 	if (boots_disk)
-		device = with(device, "bootindex", json_integer((json_int_t)i + 1));
+		device = json_with(device, "bootindex", json_integer((json_int_t)i + 1));
 	return put_json(build, "-device", device);
 }
 
@@ -312,8 +276,8 @@ static json_t *user_netdev(const ResolvedNic *nic, const char *id)
 		whole = !json_array_append_new(forwards, json_pack("{s:s}", "str", text)) && whole;
 	}
 	if (nic->subnet[0])
-		netdev = with(netdev, "net", json_string(nic->subnet));
-	netdev = with(netdev, "hostfwd", forwards);
+		netdev = json_with(netdev, "net", json_string(nic->subnet));
+	netdev = json_with(netdev, "hostfwd", forwards);
 	return whole ? netdev : (json_decref(netdev), NULL);
 }
 
@@ -393,6 +357,23 @@ static bool put_monitor(Build *build)
 	       put_pair(build, "-mon", "chardev=qmp0,mode=control");
 }
 
+/*
+ * QEMU makes it behind the memory, which is populated by then, and waits for an answer on this
+ * socket before it serves its monitor (qemu_create_late_backends, system/vl.c): vtpm_qemu.c builds
+ * on that.
+ */
+static bool put_tpm(Build *build)
+{
+	if (!build->input->vm->manifest.tpm)
+		return true;
+	return put_format(build, "-chardev", "socket,id=tpm0-control,fd=%d",
+			  give_fd(build, build->input->tpm_fd)) &&
+	       put_pair(build, "-tpmdev", "emulator,id=tpm0,chardev=tpm0-control") &&
+	       put_json(build, "-device",
+			json_pack("{s:s, s:s, s:s}", "driver", "tpm-crb", "id", "tpm0-device",
+				  "tpmdev", "tpm0"));
+}
+
 static bool put_all(Build *build)
 {
 	const Manifest *m = &build->input->vm->manifest;
@@ -413,7 +394,7 @@ static bool put_all(Build *build)
 	for (size_t i = 0; i < m->nics_count; i++)
 		if (!put_nic(build, i))
 			return false;
-	return !build->input->incoming || put_pair(build, "-incoming", "defer");
+	return put_tpm(build) && (!build->input->incoming || put_pair(build, "-incoming", "defer"));
 }
 
 bool qemu_command_build(const QemuCommandInput *input, QemuCommand *ret_command, Error *err)
@@ -443,6 +424,32 @@ bool qemu_command_build_dump(const QemuCommandInput *input, int dump_fd, QemuCom
 	    !put_pair(&build, "-accel", input->resources->accel == ACCEL_KVM ? "kvm" : "tcg") ||
 	    !put_pair(&build, "-display", "none") ||
 	    !put_format(&build, "-dump-vmstate", "/proc/self/fd/%d", give_fd(&build, dump_fd)))
+		return false;
+	*ret_command = command;
+	command = (QemuCommand){ .argc = 0 };
+	return true;
+}
+
+static bool put_storage(Build *build)
+{
+	int sockets_fd = give_fd(build, build->input->sockets_fd);
+
+	assert(sockets_fd == QEMU_FD_SOCKETS);
+	(void)sockets_fd;
+	return put(build, build->input->resources->qemu_path) && put(build, "-nodefaults") &&
+	       put(build, "-no-user-config") && put(build, "-S") &&
+	       put_pair(build, "-msg", "timestamp=on") && put_pair(build, "-sandbox", sandbox) &&
+	       put_pair(build, "-machine", "none") && put_pair(build, "-accel", "tcg") &&
+	       put_pair(build, "-display", "none") && put_monitor(build) &&
+	       put_disk_backend(build, 0);
+}
+
+bool qemu_command_build_storage(const QemuCommandInput *input, QemuCommand *ret_command, Error *err)
+{
+	AUTO_QEMU_COMMAND QemuCommand command = { .argc = 0 };
+	Build build = { .input = input, .command = &command, .err = err };
+
+	if (!put_storage(&build))
 		return false;
 	*ret_command = command;
 	command = (QemuCommand){ .argc = 0 };

@@ -12,8 +12,8 @@
 enum {
 	QEMU_FD_FIRST = 3,
 	QEMU_FD_SOCKETS = QEMU_FD_FIRST, /* in QEMU: O_PATH of the directory for its sockets */
-	QEMU_FDS_MAX = 4 + 2 * LIMIT_DISKS + LIMIT_NICS,
-	QEMU_ARGS_MAX = 64 + 10 * LIMIT_DISKS + 4 * LIMIT_NICS,
+	QEMU_FDS_MAX = 5 + 2 * LIMIT_DISKS + LIMIT_NICS,
+	QEMU_ARGS_MAX = 72 + 10 * LIMIT_DISKS + 4 * LIMIT_NICS,
 };
 
 /* As QEMU sees them; the engine reaches the same sockets beneath the VM's socket directory. */
@@ -28,6 +28,7 @@ typedef struct QemuCommandInput {
 	int sockets_fd;		 /* O_PATH of the directory for QEMU's sockets */
 	int qmp_listen_fd;	 /* a listening UNIX socket */
 	int tap_fds[LIMIT_NICS]; /* for nics of NETWORK_BRIDGE */
+	int tpm_fd;		 /* of a VM with a TPM: connected to its swtpm, or to be */
 	/* A twin (qemu_twin.h): the same machine to the last device, with nothing behind it. Its
 	 * memory is never touched; names, MACs and what the guest would boot are no part of the
 	 * machine's layout and are left out, so that VMs of one kind share a twin. qmp_listen_fd
@@ -49,6 +50,10 @@ MUST_CHECK bool qemu_command_build(const QemuCommandInput *input, QemuCommand *r
 /* -dump-vmstate of the same program and machine into dump_fd, which must be a file. */
 MUST_CHECK bool qemu_command_build_dump(const QemuCommandInput *input, int dump_fd,
 					QemuCommand *ret_command, Error *err);
+/* The same program without a machine, which holds disk 0 of input->vm as a VM would, as the node
+ * disk0, and serves it when it is told to (storage_daemon.h). */
+MUST_CHECK bool qemu_command_build_storage(const QemuCommandInput *input, QemuCommand *ret_command,
+					   Error *err);
 void qemu_command_clear(QemuCommand *command);
 #define AUTO_QEMU_COMMAND CLEANUP(qemu_command_clear)
 

@@ -87,7 +87,8 @@ static void empty_sockets(const char *path)
 
 void qemu_directory_remove(QemuDirectory *directory)
 {
-	static const char *const files[] = { QEMU_FILE_RECORD, QEMU_FILE_QMP, QEMU_FILE_LOG };
+	static const char *const files[] = { QEMU_FILE_RECORD, QEMU_FILE_TPM_RECORD, QEMU_FILE_QMP,
+					     QEMU_FILE_LOG };
 	char path[sizeof(directory->path) + 16];
 
 	empty_sockets(directory->sockets_path);

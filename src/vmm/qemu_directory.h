@@ -6,6 +6,7 @@
 #include "vmm/resources.h"
 
 #define QEMU_FILE_RECORD       "record"
+#define QEMU_FILE_TPM_RECORD   "tpm-record"
 #define QEMU_FILE_QMP	       "qmp.sock"
 #define QEMU_FILE_LOG	       "qemu.log"
 #define QEMU_DIRECTORY_SOCKETS "sockets"

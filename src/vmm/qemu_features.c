@@ -85,6 +85,8 @@ bool qemu_features_of_schema(const json_t *schema, VmmFeatures *ret_features, Er
 		.exit_on_error =
 			member_type(command_arguments(schema, "migrate-incoming"), "exit-on-error"),
 		.announce_self = find_entity(schema, "announce-self", "command"),
+		.mirror_change = find_entity(schema, "block-job-change", "command"),
+		.late_disks = find_entity(schema, "blockdev-reopen", "command"),
 	};
 	return true;
 }

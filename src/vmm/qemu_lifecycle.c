@@ -16,10 +16,13 @@ void qemu_vm_enter(QemuVm *vm)
 
 static void release(QemuVm *vm)
 {
-	if (vm->exited)
+	if (vm->exited) {
+		qemu_tpm_end(vm);
 		qemu_directory_remove(&vm->directory);
+	}
 	qemu_directory_close(&vm->directory);
 	qemu_process_close(&vm->process);
+	qemu_tpm_close(vm);
 	if (vm->log_file_fd >= 0)
 		close(vm->log_file_fd);
 	free(vm);
@@ -39,7 +42,12 @@ static void free_events(QemuVm *vm)
 		event_free(vm->log_event);
 	if (vm->grace_timer)
 		event_free(vm->grace_timer);
+	if (vm->tpm_event)
+		event_free(vm->tpm_event);
+	if (vm->tpm_exit_event)
+		event_free(vm->tpm_exit_event);
 	vm->exit_event = vm->log_event = vm->grace_timer = NULL;
+	vm->tpm_event = vm->tpm_exit_event = NULL;
 }
 
 void qemu_vm_free(VmmVm *head)
@@ -165,6 +173,7 @@ static void on_exit_event(evutil_socket_t fd, short what, void *context)
 		read_log(vm);
 	qemu_process_reap(&vm->process, &vm->cause);
 	add_last_words(vm);
+	qemu_tpm_end(vm);
 	vm->exited = true;
 	vm->connected = false;
 	cause = vm->cause;
@@ -249,6 +258,8 @@ static void on_qmp_event(void *context, const char *name, json_t *data, int64_t 
 				     vmm_migration_status_of_word(
 					     json_string_value(json_object_get(data, "status"))),
 				     when);
+	else if (!strcmp(name, "JOB_STATUS_CHANGE") || !strcmp(name, "BLOCK_EXPORT_DELETED"))
+		qemu_operations_wake(vm);
 	qemu_vm_leave(vm);
 }
 
@@ -312,6 +323,8 @@ QemuVm *qemu_vm_new(struct event_base *base, const Resources *resources, QemuDir
 		return NULL;
 	}
 	vm->head.driver = &vmm_driver_qemu;
+	vm->tpm = QEMU_PROCESS_INIT;
+	vm->tpm_fd = -1;
 	vm->base = base;
 	vm->resources = resources;
 	vm->directory = *directory;

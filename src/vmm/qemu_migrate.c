@@ -7,7 +7,7 @@
 #include "vmm/qemu_vm.h"
 
 enum {
-	CHANNELS_MAX = LIMIT_CHANNELS - 1,
+	CHANNELS_MAX = LIMIT_STREAM_CHANNELS - 1,
 	MAX_DOWNTIME_MS = 2000000, /* QEMU's own bound of downtime-limit */
 };
 /* QEMU has no word for "no limit" that every version understands the same way. */

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "vmm/disk_secret.h"
@@ -33,12 +36,12 @@ static bool open_taps(const ResolvedVm *vm, Taps *taps, Error *err)
 
 /* Before there is a process: QEMU would tell of a missing or wrong kind of secret in words that
  * only its authors understand. */
-static bool check_secrets(const ResolvedVm *vm, Error *err)
+bool qemu_check_secrets(const ResolvedVm *vm, bool late, Error *err)
 {
 	for (size_t i = 0; i < vm->manifest.disks_count; i++) {
 		int fd = vm->disks[i].secret_fd;
 
-		if (vm->manifest.disks[i].encryption == DISK_PLAIN)
+		if (vm->disks[i].late != late || vm->manifest.disks[i].encryption == DISK_PLAIN)
 			continue;
 		if (fd < 0)
 			return error_set(err, ERROR_USAGE,
@@ -68,61 +71,85 @@ static bool make_directory(const VmmStart *start, QemuDirectory *directory, Erro
 	return qemu_directory_make(start->resources, start->instance, directory, err);
 }
 
-static bool spawn_in(const VmmStart *start, bool incoming, const QemuDirectory *directory,
-		     QemuProcess *ret_process, Error *err)
+/* QEMU's end is tpm[1]. */
+static bool open_tpm(const VmmStart *start, QemuKind kind, int tpm[2], Error *err)
 {
+	if (!start->vm->manifest.tpm || kind == QEMU_STORAGE)
+		return true;
+	if (kind != QEMU_INCOMING && start->vm->tpm.late)
+		return error_set(err, ERROR_USAGE, "a TPM cannot come later than its VM's start");
+	return !socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, tpm) ||
+	       error_set_errno(err, ERROR_IO, errno, "cannot make a socket");
+}
+
+static bool spawn_in(const VmmStart *start, QemuKind kind, const QemuDirectory *directory,
+		     QemuProcess *ret_process, int *ret_tpm_fd, Error *err)
+{
+	int tpm[2] = { -1, -1 };
 	CLEANUP(taps_close) Taps taps;
 	AUTO_QEMU_COMMAND QemuCommand command = { .argc = 0 };
 	AUTO_FD int qmp_fd = -1;
 	QemuCommandInput input = { .resources = start->resources,
 				   .vm = start->vm,
-				   .incoming = incoming,
+				   .incoming = kind == QEMU_INCOMING,
 				   .sockets_fd = directory->sockets_fd };
 	char record[sizeof(directory->path) + 16];
 
 	memset(&taps, 0xff, sizeof(taps));
 	if (!open_taps(start->vm, &taps, err) ||
-	    !unix_socket_listen(directory->fd, QEMU_FILE_QMP, 0600, &qmp_fd, err))
+	    !unix_socket_listen(directory->fd, QEMU_FILE_QMP, 0600, &qmp_fd, err) ||
+	    !open_tpm(start, kind, tpm, err))
 		return false;
+
+	AUTO_FD int tpm_far = tpm[1];
+
+	*ret_tpm_fd = tpm[0];
+	input.tpm_fd = tpm_far;
 	input.qmp_listen_fd = qmp_fd;
 	memcpy(input.tap_fds, taps.fds, sizeof(taps.fds));
 	snprintf(record, sizeof(record), "%s/%s", directory->path, QEMU_FILE_RECORD);
-	return qemu_command_build(&input, &command, err) &&
+	return (kind == QEMU_STORAGE ? qemu_command_build_storage(&input, &command, err)
+				     : qemu_command_build(&input, &command, err)) &&
 	       qemu_process_spawn(&command, &start->resources->user, record, ret_process, err);
 }
 
-static QemuVm *spawn(struct event_base *base, const VmmStart *start, bool incoming,
-		     const VmmEvents *events, void *events_context, Error *err)
+QemuVm *qemu_spawn(struct event_base *base, const VmmStart *start, QemuKind kind,
+		   const VmmEvents *events, void *events_context, Error *err)
 {
 	AUTO_QEMU_DIRECTORY QemuDirectory directory = QEMU_DIRECTORY_INIT;
 	AUTO_QEMU_PROCESS QemuProcess process = QEMU_PROCESS_INIT;
+	AUTO_FD int tpm_fd = -1;
 	QemuVm *vm = NULL;
 	struct stat program = { 0 };
 
 	/* A program that is not there is told of by the spawn. */
 	(void)!stat(start->resources->qemu_path, &program);
-	if (!check_secrets(start->vm, err) || !make_directory(start, &directory, err))
+	if (!qemu_check_secrets(start->vm, false, err) || !make_directory(start, &directory, err))
 		return NULL;
-	if (spawn_in(start, incoming, &directory, &process, err)) {
+	if (spawn_in(start, kind, &directory, &process, &tpm_fd, err)) {
 		vm = qemu_vm_new(base, start->resources, &directory, &process, events,
 				 events_context, err);
 		if (!vm)
 			qemu_process_destroy(&process);
 	}
-	if (!vm)
+	if (!vm) {
 		qemu_directory_remove(&directory);
-	else
-		vm->program = program;
+		return NULL;
+	}
+	vm->program = program;
+	vm->tpm_fd = TAKE_FD(tpm_fd);
+	if (qemu_tpm_is_held(vm) && !start->vm->tpm.late && !qemu_tpm_start(vm, start->vm, err)) {
+		qemu_give_up(vm);
+		return NULL;
+	}
 	return vm;
 }
 
-static bool check_schema(QemuOperation *operation, json_t *ret, Error *err)
-{
-	QemuVm *vm = operation->vm;
+static const char query_schema[] = "query-qmp-schema";
 
-	if (operation->at)
-		return true;
-	if (!qemu_features_of_schema(ret, &vm->features, err))
+static bool take_schema(QemuVm *vm, const json_t *schema, Error *err)
+{
+	if (!qemu_features_of_schema(schema, &vm->features, err))
 		return false;
 	/* Of an adopted VM nobody knows from which file it was started. */
 	if (vm->program.st_ino)
@@ -130,20 +157,34 @@ static bool check_schema(QemuOperation *operation, json_t *ret, Error *err)
 	return true;
 }
 
-/* The schema comes first, unless it is known. */
-static void add_startup_steps(QemuOperation *operation, const char *last_command)
+static bool check_startup(QemuOperation *operation, json_t *ret, Error *err)
 {
 	QemuVm *vm = operation->vm;
 
-	if (!feature_cache_find(vm->resources->feature_cache, &vm->program, &vm->features)) {
-		operation->check = check_schema;
-		qemu_operation_add(operation, "query-qmp-schema", json_object());
-	}
+	if (operation->steps[operation->at].command == query_schema && !take_schema(vm, ret, err))
+		return false;
+	/* Told now, and not when the disks are to be opened, in the middle of a migration. */
+	if (vm->has_late_disks && !vm->features.late_disks)
+		return error_set(err, ERROR_UNAVAILABLE, "this QEMU cannot open a disk late");
+	return true;
+}
+
+void qemu_add_schema_step(QemuOperation *startup)
+{
+	QemuVm *vm = startup->vm;
+
+	startup->check = check_startup;
+	if (!feature_cache_find(vm->resources->feature_cache, &vm->program, &vm->features))
+		qemu_operation_add(startup, query_schema, json_object());
+}
+
+static void add_startup_steps(QemuOperation *operation, const char *last_command)
+{
+	qemu_add_schema_step(operation);
 	qemu_operation_add(operation, last_command, json_object());
 }
 
-/* What was started for a caller who will not get it. */
-static VmmVm *give_up(QemuVm *vm)
+VmmVm *qemu_give_up(QemuVm *vm)
 {
 	qemu_process_destroy(&vm->process);
 	vm->exited = true;
@@ -151,17 +192,32 @@ static VmmVm *give_up(QemuVm *vm)
 	return NULL;
 }
 
+static size_t first_late_disk(const ResolvedVm *vm)
+{
+	size_t i = 0;
+
+	while (i < vm->manifest.disks_count && !vm->disks[i].late)
+		i++;
+	return i;
+}
+
 VmmVm *qemu_start(struct event_base *base, const VmmStart *start, const VmmEvents *events,
 		  void *events_context, VmmDone *done, void *context, Error *err)
 {
-	QemuVm *vm = spawn(base, start, false, events, events_context, err);
+	size_t late = first_late_disk(start->vm);
 	QemuOperation *startup;
+	QemuVm *vm;
 
+	if (late < start->vm->manifest.disks_count) {
+		error_set(err, ERROR_USAGE, "disk %zu cannot come later than its VM's start", late);
+		return NULL;
+	}
+	vm = qemu_spawn(base, start, QEMU_RUNS, events, events_context, err);
 	if (!vm)
 		return NULL;
 	startup = qemu_operation_new_plain(vm, done, context, err);
 	if (!startup)
-		return give_up(vm);
+		return qemu_give_up(vm);
 	add_startup_steps(startup, "cont");
 	qemu_vm_connect(vm, startup, start->deadline_ms);
 	return &vm->head;
@@ -174,10 +230,12 @@ static void tell_prepared(QemuOperation *operation, json_t *ret, const Error *fa
 	VmmRunState state = VMM_RUN_OTHER;
 	int64_t cpu_us = 0;
 	Error err = failure ? *failure : ERROR_INIT;
-	bool ok = !failure && qemu_status_of_run(ret, &state, &err) &&
+	/* One that waits for its TPM has no monitor to ask. */
+	bool held = qemu_tpm_is_held(vm);
+	bool ok = !failure && (held || qemu_status_of_run(ret, &state, &err)) &&
 		  qemu_process_cpu_us(&vm->process, &cpu_us, &err);
 
-	if (ok && state != VMM_RUN_INMIGRATE)
+	if (ok && !held && state != VMM_RUN_INMIGRATE)
 		ok = error_set(&err, ERROR_HYPERVISOR, "an incoming VM is %s, not inmigrate",
 			       vmm_run_state_word(state));
 	prepared.wall_ms = (clock_monotonic_us(&clock_system) - vm->started_us) / 1000;
@@ -189,17 +247,21 @@ VmmVm *qemu_prepare_incoming(struct event_base *base, const VmmStart *start,
 			     const VmmEvents *events, void *events_context, VmmPreparedDone *done,
 			     void *context, Error *err)
 {
-	QemuVm *vm = spawn(base, start, true, events, events_context, err);
+	QemuVm *vm = qemu_spawn(base, start, QEMU_INCOMING, events, events_context, err);
 	QemuOperation *startup;
 
 	if (!vm)
 		return NULL;
 	startup = qemu_operation_new(vm, context, err);
 	if (!startup)
-		return give_up(vm);
-	add_startup_steps(startup, "query-status");
+		return qemu_give_up(vm);
+	vm->has_late_disks = first_late_disk(start->vm) < start->vm->manifest.disks_count;
 	startup->tell = tell_prepared;
 	startup->done.prepared = done;
+	if (qemu_tpm_is_held(vm))
+		return qemu_tpm_hold(vm, startup, start->deadline_ms, err) ? &vm->head
+									   : qemu_give_up(vm);
+	add_startup_steps(startup, "query-status");
 	qemu_vm_connect(vm, startup, start->deadline_ms);
 	return &vm->head;
 }
@@ -234,6 +296,8 @@ VmmVm *qemu_adopt(struct event_base *base, const Resources *resources, const cha
 		return NULL;
 	}
 	vm = qemu_vm_new(base, resources, &directory, &process, events, events_context, err);
+	if (vm)
+		qemu_tpm_adopt(vm);
 	if (vm && !connect_again(vm, done, context, err)) {
 		qemu_vm_free(&vm->head);
 		return NULL;

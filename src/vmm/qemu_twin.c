@@ -18,6 +18,7 @@
 #include "vmm/qemu_process.h"
 #include "vmm/qmp.h"
 #include "vmm/sealed_cache.h"
+#include "vmm/vtpm.h"
 
 enum {
 	REPLY_MS = 15000,
@@ -48,6 +49,7 @@ struct Twin {
 	Maker stream, dump;
 	QmpClient *qmp;
 	int pipe_read, pipe_write, dump_file;
+	VtpmScratch tpm;
 	Buffer bytes;	/* of the stream */
 	bool completed; /* QEMU says so; all is there once the pipe has ended too */
 	bool ended;	/* the pipe has */
@@ -75,6 +77,7 @@ static void release_means(Twin *twin)
 	qmp_free(TAKE_PTR(twin->qmp));
 	maker_clear(&twin->stream);
 	maker_clear(&twin->dump);
+	vtpm_end_scratch(&twin->tpm);
 	cleanup_fd(&twin->pipe_read);
 	cleanup_fd(&twin->pipe_write);
 	cleanup_fd(&twin->dump_file);
@@ -345,6 +348,21 @@ static bool memory_file(int *ret_fd, Error *err)
 	return *ret_fd >= 0 || error_set_errno(err, ERROR_IO, errno, "cannot make a memory file");
 }
 
+static bool start_tpm(Twin *twin, const VmmStart *start, int *ret_far, Error *err)
+{
+	int pair[2];
+
+	if (!start->vm->manifest.tpm)
+		return true;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+		return error_set_errno(err, ERROR_IO, errno, "cannot make a socket");
+	*ret_far = pair[1];
+
+	AUTO_FD int near = pair[0];
+
+	return vtpm_start_scratch(start->resources, near, &twin->tpm, err);
+}
+
 static bool start_stream(Twin *twin, const VmmStart *start, QemuCommandInput *input, int qmp_fd,
 			 Error *err)
 {
@@ -447,11 +465,13 @@ static bool begin(Twin *twin, const VmmStart *start, Error *err)
 	AUTO_FD int far = pair[1];
 	AUTO_FD int near = pair[0];
 	AUTO_FD int memory = -1;
+	AUTO_FD int tpm = -1;
 
 	input.qmp_listen_fd = far;
-	if (!memory_file(&memory, err))
+	if (!memory_file(&memory, err) || !start_tpm(twin, start, &tpm, err))
 		return false;
 	input.memory_fd = memory;
+	input.tpm_fd = tpm;
 	return start_stream(twin, start, &input, TAKE_FD(near), err);
 }
 
@@ -472,6 +492,7 @@ VmmTwin *qemu_twin_new(struct event_base *base, const VmmStart *start, VmmTwinDo
 			.pipe_read = -1,
 			.pipe_write = -1,
 			.dump_file = -1,
+			.tpm = VTPM_SCRATCH_INIT,
 			.bytes = BUFFER_INIT(LIMIT_TWIN) };
 	twin->stream = (Maker){ .twin = twin,
 				.what = "its stream",

@@ -49,6 +49,10 @@ void resolved_vm_close(ResolvedVm *vm)
 		if (vm->disks[i].secret_fd >= 0)
 			close(vm->disks[i].secret_fd);
 	}
+	if (vm->manifest.tpm) {
+		cleanup_fd(&vm->tpm.file_key_fd);
+		cleanup_fd(&vm->tpm.migration_key_fd);
+	}
 	*vm = RESOLVED_VM_INIT;
 }
 
@@ -236,28 +240,112 @@ static bool check_size(const ManifestDisk *disk, const Volume *volume, Error *er
 	return true;
 }
 
-static bool resolve_disk(const Resources *resources, const ManifestDisk *disk,
-			 const char *peer_domain, ResolvedDisk *ret_disk, Error *err)
+/* The image of a disk that is here; what QEMU will use is what is judged. */
+static bool open_disk(const PoolResource *pool, const ManifestDisk *disk, ResolvedDisk *ret_disk,
+		      Error *err)
 {
-	const PoolResource *pool = resources_find_pool(resources, disk->pool, peer_domain, err);
 	AUTO_FD int fd = -1;
 	Volume volume;
 
-	if (!pool)
-		return false;
 	if (!open_volume(pool, disk, disk->read_only ? O_RDONLY : O_RDWR, &fd, &volume, err) ||
 	    !check_size(disk, &volume, err))
-		return error_prefix(err, "volume %s/%s", disk->pool, disk->volume);
+		return false;
 	/* Only now: the probe's buffer is not aligned for it. */
 	if (pool->direct && fcntl(fd, F_SETFL, O_DIRECT))
-		return error_set_errno(err, ERROR_CONFIG, errno,
-				       "volume %s/%s: no direct access there", disk->pool,
-				       disk->volume);
+		return error_set_errno(err, ERROR_CONFIG, errno, "no direct access there");
 	ret_disk->is_block_device = S_ISBLK(volume.status.st_mode);
 	ret_disk->direct = pool->direct;
 	ret_disk->device = ret_disk->is_block_device ? volume.status.st_rdev : volume.status.st_dev;
 	ret_disk->inode = ret_disk->is_block_device ? 0 : volume.status.st_ino;
 	ret_disk->fd = TAKE_FD(fd);
+	return true;
+}
+
+/* A copy never takes the place of what is there. */
+static bool check_absent(const PoolResource *pool, const ManifestDisk *disk, Error *err)
+{
+	AUTO_FD int directory_fd = open(pool->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct stat status;
+
+	if (directory_fd < 0)
+		return error_set_errno(err, ERROR_UNAVAILABLE, errno, "cannot open pool \"%s\"",
+				       pool->name);
+	if (!fstatat(directory_fd, disk->volume, &status, AT_SYMLINK_NOFOLLOW))
+		return error_set(err, ERROR_CONFLICT, "is there already");
+	return errno == ENOENT || error_set_errno(err, ERROR_IO, errno, "cannot look for it");
+}
+
+static bool resolve_disk(const Resources *resources, const ManifestDisk *disk,
+			 const char *peer_domain, ResolvedDisk *ret_disk, Error *err)
+{
+	const PoolResource *pool = resources_find_pool(resources, disk->pool, peer_domain, err);
+
+	if (!pool)
+		return false;
+	ret_disk->late = peer_domain && disk->transfer != DISK_STAYS;
+	return (ret_disk->late ? check_absent(pool, disk, err)
+			       : open_disk(pool, disk, ret_disk, err)) ||
+	       error_prefix(err, "volume %s/%s", disk->pool, disk->volume);
+}
+
+static bool is_same_volume(const ResolvedDisk *a, const ResolvedDisk *b)
+{
+	return a->fd >= 0 && b->fd >= 0 && a->device == b->device && a->inode == b->inode;
+}
+
+static bool check_distinct(const ResolvedVm *vm, size_t i, Error *err)
+{
+	const ManifestDisk *disks = vm->manifest.disks;
+
+	for (size_t j = 0; j < vm->manifest.disks_count; j++)
+		if (j != i && is_same_volume(&vm->disks[i], &vm->disks[j]))
+			return error_set(err, ERROR_DENIED, "volume %s/%s is the same as %s/%s",
+					 disks[i].pool, disks[i].volume, disks[j].pool,
+					 disks[j].volume);
+	return true;
+}
+
+bool resources_open_copy(const Resources *resources, const char *peer_domain, size_t i,
+			 uint64_t stored_bytes, ResolvedVm *vm, Error *err)
+{
+	ManifestDisk disk = vm->manifest.disks[i];
+	ResolvedDisk opened = { .fd = -1, .secret_fd = vm->disks[i].secret_fd, .late = true };
+	const PoolResource *pool = resources_find_pool(resources, disk.pool, peer_domain, err);
+
+	assert(i < vm->manifest.disks_count && vm->disks[i].late && vm->disks[i].fd < 0);
+	if (!pool)
+		return false;
+	if (stored_bytes) {
+		disk.format = DISK_RAW;
+		disk.encryption = DISK_PLAIN;
+		disk.size_bytes = stored_bytes;
+	}
+	disk.read_only = false;
+	if (!open_disk(pool, &disk, &opened, err))
+		return error_prefix(err, "volume %s/%s", disk.pool, disk.volume);
+	vm->disks[i] = opened;
+	return check_distinct(vm, i, err);
+}
+
+bool resources_judge_copy(const Resources *resources, const char *peer_domain, size_t i,
+			  ResolvedVm *vm, Error *err)
+{
+	const ManifestDisk *disk = &vm->manifest.disks[i];
+	const PoolResource *pool = resources_find_pool(resources, disk->pool, peer_domain, err);
+	ResolvedDisk judged = { .fd = -1, .secret_fd = vm->disks[i].secret_fd, .late = true };
+	bool good;
+
+	if (!pool)
+		return false;
+	good = open_disk(pool, disk, &judged, err);
+	if (good && !is_same_volume(&judged, &vm->disks[i]))
+		good = error_set(err, ERROR_CONFLICT, "is not the image that was copied to");
+	if (!good) {
+		cleanup_fd(&judged.fd);
+		return error_prefix(err, "volume %s/%s", disk->pool, disk->volume);
+	}
+	cleanup_fd(&vm->disks[i].fd);
+	vm->disks[i] = judged;
 	return true;
 }
 
@@ -267,15 +355,9 @@ static bool resolve_disks(const Resources *resources, const char *peer_domain, R
 	for (size_t i = 0; i < vm->manifest.disks_count; i++) {
 		const ManifestDisk *disk = &vm->manifest.disks[i];
 
-		if (!resolve_disk(resources, disk, peer_domain, &vm->disks[i], err))
+		if (!resolve_disk(resources, disk, peer_domain, &vm->disks[i], err) ||
+		    !check_distinct(vm, i, err))
 			return false;
-		for (size_t j = 0; j < i; j++)
-			if (vm->disks[i].device == vm->disks[j].device &&
-			    vm->disks[i].inode == vm->disks[j].inode)
-				return error_set(err, ERROR_DENIED,
-						 "volume %s/%s is the same as %s/%s", disk->pool,
-						 disk->volume, vm->manifest.disks[j].pool,
-						 vm->manifest.disks[j].volume);
 	}
 	return true;
 }

@@ -40,6 +40,7 @@ typedef struct PoolResource {
 	char name[LIMIT_NAME];
 	char directory[LIMIT_PATH];
 	bool direct; /* O_DIRECT: needed on file systems without coherent caches */
+	bool own;    /* no other host reaches it: disks in it are copied when their VM moves */
 	ResourceAccess access;
 } PoolResource;
 
@@ -80,6 +81,8 @@ typedef struct Resources {
 	struct SealedCache *twin_cache;	    /* vmm/sealed_cache.h; NULL: make each twin anew */
 	char qemu_path[LIMIT_PATH];
 	char qemu_img_path[LIMIT_PATH]; /* "": IMAGE_CREATE_PROGRAM (vmm/image_create.h) */
+	char swtpm_path[LIMIT_PATH];	/* "": VTPM_PROGRAM (vmm/vtpm.h) */
+	char tpm_directory[LIMIT_PATH]; /* of TPMs' states; "": no VM may have a TPM */
 	AccelKind accel;
 	MemoryKind memory;
 	unsigned int prealloc_threads; /* 0: one for each CPU, at most 16 */
@@ -97,6 +100,7 @@ typedef struct ResolvedDisk {
 	dev_t device; /* with inode, the identity of the volume, for booking it */
 	ino_t inode;
 	int secret_fd; /* what opens an encrypted image (vmm/disk_secret.h); -1: none yet */
+	bool late;     /* opened by vmm_open_disks only: until then fd and secret_fd may be -1 */
 } ResolvedDisk;
 
 typedef struct ResolvedNic {
@@ -107,6 +111,13 @@ typedef struct ResolvedNic {
 	size_t forwards_count;
 } ResolvedNic;
 
+/* The keys of a VM's TPM, as disks' secrets are: -1 until they are put in. */
+typedef struct ResolvedTpm {
+	int file_key_fd;      /* of what it stores on this host */
+	int migration_key_fd; /* of what travels */
+	bool late;	      /* it begins by vmm_open_disks only: until then both may be -1 */
+} ResolvedTpm;
+
 /* A manifest with every name replaced by this host's own thing. Index i belongs to manifest index
  * i. disks[i].secret_fd is put in by who has the keys, after resources_resolve and before a VM is
  * started of it; it is then closed with the other descriptors. */
@@ -116,9 +127,17 @@ typedef struct ResolvedVm {
 	int initrd_fd; /* -1: none */
 	ResolvedDisk disks[LIMIT_DISKS];
 	ResolvedNic nics[LIMIT_NICS];
+	ResolvedTpm tpm;
 } ResolvedVm;
 
-#define RESOLVED_VM_INIT ((ResolvedVm){ .kernel_fd = -1, .initrd_fd = -1 })
+#define RESOLVED_VM_INIT                                                                           \
+	((ResolvedVm){ .kernel_fd = -1,                                                            \
+		       .initrd_fd = -1,                                                            \
+		       .tpm.file_key_fd = -1,                                                      \
+		       .tpm.migration_key_fd = -1 })
+
+/* A disk of a peer's VM that is copied (transfer other than DISK_STAYS) has no image here yet: it
+ * is marked late, and its descriptor is -1 until resources_open_copy. */
 
 /* Closes the descriptors; fine on RESOLVED_VM_INIT and after itself. */
 void resolved_vm_close(ResolvedVm *vm);
@@ -154,10 +173,30 @@ uint32_t resources_maybe_luks(const Resources *resources, const Manifest *manife
  * users; local_boot is NULL to find boot files by digest. *ret_vm is RESOLVED_VM_INIT on entry and
  * written only on success.
  * ERROR_NOT_FOUND or ERROR_DENIED: unknown to this host, or not for this domain (one text, so that
- * a peer cannot tell which). ERROR_CONFLICT: size or format differ. ERROR_DENIED: planted header.
+ * a peer cannot tell which). ERROR_CONFLICT: size or format differ, or the volume of a disk that is
+ * to be copied here is there already. ERROR_DENIED: planted header.
  */
 MUST_CHECK bool resources_resolve(const Resources *resources, const Manifest *manifest,
 				  const char *peer_domain, const LocalBoot *local_boot,
 				  ResolvedVm *ret_vm, Error *err);
+
+/*
+ * Opens the image that was made for the copy of disk i (image_create.h, whose volume has the name
+ * that the manifest says). The disk stays late, its descriptor may be written: what the guest only
+ * reads must get there once. On failure vm is as it was, but for a volume that another disk has
+ * too. stored_bytes 0: judged as resources_resolve does, by format, encryption and size in
+ * vm->manifest, where the caller has put in what they are here. Else the copy brings the file's own
+ * bytes, this many of them; as long as it is empty nothing else can be judged, and
+ * resources_judge_copy must be, once it is complete, before a VM gets it.
+ */
+MUST_CHECK bool resources_open_copy(const Resources *resources, const char *peer_domain, size_t i,
+				    uint64_t stored_bytes, ResolvedVm *vm, Error *err);
+
+/* When the copy is complete: whether what is in the image of disk i now is what the manifest says,
+ * judged as resources_resolve does. Puts in the descriptor that a VM gets (of a read-only disk it
+ * is another than the copy was written by). On failure vm is as it was. ERROR_DENIED,
+ * ERROR_CONFLICT. */
+MUST_CHECK bool resources_judge_copy(const Resources *resources, const char *peer_domain, size_t i,
+				     ResolvedVm *vm, Error *err);
 
 #endif

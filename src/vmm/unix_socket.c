@@ -11,7 +11,7 @@
 
 #include "base/bounds.h"
 
-enum { BACKLOG = LIMIT_CHANNELS + 1 };
+enum { BACKLOG = LIMIT_STREAM_CHANNELS + 1 };
 
 static bool make_address(int directory_fd, const char *name, struct sockaddr_un *address,
 			 Error *err)

@@ -313,6 +313,11 @@ static bool take_populate(Parse *parse, const config_setting_t *setting, Error *
 	return true;
 }
 
+static bool take_tpm(Parse *parse, const config_setting_t *setting, Error *err)
+{
+	return take_bool(parse, setting, &parse->file->manifest.tpm, err);
+}
+
 static bool take_mode(Parse *parse, const config_setting_t *setting, Error *err)
 {
 	unsigned int value = 0;
@@ -523,7 +528,7 @@ static const Key keys[] = {
 	{ "append", false, take_append },  { "disks", false, take_disks },
 	{ "nics", false, take_nics },	   { "display", false, take_display },
 	{ "mode", false, take_mode },	   { "populate", false, take_populate },
-	{ "labels", false, take_labels },
+	{ "labels", false, take_labels },  { "tpm", false, take_tpm },
 };
 
 static bool take_keys(Parse *parse, const config_setting_t *root, Error *err)

@@ -18,6 +18,7 @@
  *	nics = ( { network = "lan"; mac = "52:54:00:00:00:01"; } );
  *	display = "none";               # or "vnc"
  *	populate = "full";              # or "none"
+ *	tpm = true;                     # a TPM 2.0; needs a key manager
  *	mode = "required";              # or "opportunistic", "disabled"
  *	labels = [ "test" ];
  */

@@ -71,6 +71,8 @@ typedef struct VmmFeatures {
 	bool zero_page_detection;
 	bool exit_on_error; /* of an incoming migration can be turned off */
 	bool announce_self;
+	bool late_disks;    /* a disk can be put under a device that is there already */
+	bool mirror_change; /* a mirror can be told to hold the guest's writes to its pace */
 } VmmFeatures;
 
 /* When something happened, by the hypervisor's own stamp, on this host's two clocks. */
@@ -99,7 +101,8 @@ typedef struct VmmStart {
 	/* Its descriptors stay the caller's; it may close them on return. The secrets of encrypted
 	 * disks are read while the hypervisor starts: their maker may wipe them (disk_secret_wipe)
 	 * once the start or preparation is done, well or not, and not before. A secret that opens
-	 * nothing ends the start before any guest runs. */
+	 * nothing ends the start before any guest runs. Disks marked late are left out by
+	 * vmm_prepare_incoming and come by vmm_open_disks; vmm_start refuses them. */
 	ResolvedVm *vm;
 	int64_t deadline_ms; /* until it runs or is ready */
 } VmmStart;
@@ -183,6 +186,8 @@ struct VmmDriver {
 			    Error *err);
 	bool (*incoming_listen)(VmmVm *vm, const char *socket, unsigned int channels, VmmDone *done,
 				void *context, Error *err);
+	bool (*open_disks)(VmmVm *vm, const ResolvedVm *resolved, VmmDone *done, void *context,
+			   Error *err);
 	bool (*query_migration)(VmmVm *vm, VmmMigrationDone *done, void *context, Error *err);
 	bool (*query_run_state)(VmmVm *vm, VmmRunStateDone *done, void *context, Error *err);
 	bool (*continue_switchover)(VmmVm *vm, VmmDone *done, void *context, Error *err);
@@ -313,6 +318,26 @@ MUST_CHECK static inline bool vmm_incoming_listen(VmmVm *vm, const char *socket,
 	return vm->driver->incoming_listen(vm, socket, channels, done, context, err);
 }
 
+/*
+ * Opens the disks of a prepared VM that resolved->disks[i].late marks, which were left out when it
+ * was prepared: the key came later, or the image is a copy that is complete only now. The guest's
+ * state may be on its way; the images stay untouched, and unlocked, until vmm_cont. Descriptors
+ * stay the caller's and may be closed on return; secrets may be wiped once it is done. A secret that
+ * opens nothing, or an image that is refused, is told with the disk's number, as ERROR_HYPERVISOR;
+ * some disks may then be open, and the VM is only good to be killed. ERROR_CONFLICT: the VM does
+ * not wait for its state (any more). ERROR_USAGE: a descriptor or secret is missing. Without a late
+ * disk it does nothing but to ask for the VM's state.
+ *
+ * A TPM that resolved->tpm.late marks begins first, with its keys. Until then the hypervisor, whose
+ * memory is populated, has made no machine and takes no order: this comes before all others, and what
+ * is wrong with the machine is told here.
+ */
+MUST_CHECK static inline bool vmm_open_disks(VmmVm *vm, const ResolvedVm *resolved, VmmDone *done,
+					     void *context, Error *err)
+{
+	return vm->driver->open_disks(vm, resolved, done, context, err);
+}
+
 MUST_CHECK static inline bool vmm_query_migration(VmmVm *vm, VmmMigrationDone *done, void *context,
 						  Error *err)
 {
@@ -332,7 +357,10 @@ MUST_CHECK static inline bool vmm_continue_switchover(VmmVm *vm, VmmDone *done, 
 	return vm->driver->continue_switchover(vm, done, context, err);
 }
 
-/* Gives up the outgoing migration; the end comes by on_status. The guest then runs here again. */
+/* Gives up the outgoing migration; the end comes by on_status, as `cancelled`, or as `failed` where
+ * the hypervisor met its own broken channels first. The guest then runs here again. Done when that
+ * has come, or when after some seconds the hypervisor was made to drop its channels: nobody may be
+ * reading them. */
 MUST_CHECK static inline bool vmm_cancel(VmmVm *vm, VmmDone *done, void *context, Error *err)
 {
 	return vm->driver->cancel(vm, done, context, err);

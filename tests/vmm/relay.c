@@ -13,6 +13,7 @@ enum { QUEUE_BYTES = 1 << 20 };
 struct Relay {
 	struct bufferevent *ends[2];
 	bool ended[2]; /* nothing more comes from it */
+	bool stalled;
 };
 
 static int index_of(const Relay *relay, const struct bufferevent *end)
@@ -43,7 +44,7 @@ static void on_written(struct bufferevent *end, void *context)
 	Relay *relay = context;
 	int from = !index_of(relay, end);
 
-	if (!relay->ended[from])
+	if (!relay->ended[from] && !relay->stalled)
 		bufferevent_enable(relay->ends[from], EV_READ);
 	pass_end(relay, from);
 }
@@ -72,6 +73,13 @@ Relay *relay_new(struct event_base *base, int a_fd, int b_fd)
 		bufferevent_enable(relay->ends[i], EV_READ | EV_WRITE);
 	}
 	return relay;
+}
+
+void relay_stall(Relay *relay)
+{
+	relay->stalled = true;
+	bufferevent_disable(relay->ends[0], EV_READ);
+	bufferevent_disable(relay->ends[1], EV_READ);
 }
 
 void relay_free(Relay *relay)

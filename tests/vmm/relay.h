@@ -9,6 +9,8 @@ typedef struct Relay Relay;
 
 /* Both sockets become the relay's. */
 Relay *relay_new(struct event_base *base, int a_fd, int b_fd);
+/* Reads no more, as a peer that hangs: who writes into it has to wait. */
+void relay_stall(Relay *relay);
 void relay_free(Relay *relay);
 
 #endif

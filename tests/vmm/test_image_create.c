@@ -372,6 +372,50 @@ static void test_name_taken_meanwhile(void **state)
 }
 
 /* What is said to have failed is not there. */
+/* For a peer's VM in what its domain may use, and taken back when the copy is given up. */
+static void test_removed(void **state)
+{
+	Fixture *f = *state;
+	PoolResource *pool = &f->resources->pools[0];
+	struct stat made, other;
+	char path[128];
+	Error err = ERROR_INIT;
+
+	pool->access.local = false;
+	pool->access.domains_count = 1;
+	snprintf(pool->access.domains[0], LIMIT_DOMAIN, "north.example");
+	refuses(f, ERROR_NOT_FOUND, "pool \"disks\" is not one of this host");
+	f->request.peer_domain = "east.example";
+	refuses(f, ERROR_DENIED, "pool \"disks\" is not one for domain");
+	f->request.peer_domain = "north.example";
+	makes(f);
+	assert_true(there(f, &made));
+	assert_false(image_remove(f->resources, "east.example", "disks", "vm1", &made, &err));
+	assert_int_equal(err.category, ERROR_DENIED);
+	assert_false(image_remove(f->resources, "north.example", "disks", "../vm1", NULL, &err));
+	assert_int_equal(err.category, ERROR_USAGE);
+	other = made;
+	other.st_ino++;
+	assert_false(image_remove(f->resources, "north.example", "disks", "vm1", &other, &err));
+	assert_int_equal(err.category, ERROR_CONFLICT);
+	assert_true(there(f, &other));
+	assert_true(image_remove(f->resources, "north.example", "disks", "vm1", &made, &err));
+	assert_false(there(f, &other));
+	/* Again, as after a restart; but never what is no image. */
+	assert_true(image_remove(f->resources, "north.example", "disks", "vm1", NULL, &err));
+	path_of(f, "vm1", path, sizeof(path));
+	assert_int_equal(symlink("/dev/null", path), 0);
+	assert_false(image_remove(f->resources, "north.example", "disks", "vm1", NULL, &err));
+	assert_int_equal(err.category, ERROR_CONFLICT);
+	assert_int_equal(unlink(path), 0);
+	/* A power cut may not bring back what was told to be gone. */
+	makes(f);
+	good_syncs = 0;
+	assert_false(image_remove(f->resources, "north.example", "disks", "vm1", NULL, &err));
+	assert_int_equal(err.category, ERROR_IO);
+	good_syncs = -1;
+}
+
 static void test_disks_that_fail(void **state)
 {
 	Fixture *f = *state;
@@ -396,6 +440,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_program_is_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_free_in_the_middle, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_name_taken_meanwhile, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_removed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disks_that_fail, setup, teardown),
 	};
 

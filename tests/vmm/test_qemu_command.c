@@ -21,6 +21,7 @@ enum {
 	FD_DISK = 110,
 	FD_TAP = 120,
 	FD_SECRET = 130,
+	FD_TPM = 140,
 };
 
 typedef struct Fixture {
@@ -245,6 +246,32 @@ static void test_encrypted_disk_without_secret(void **state)
 	assert_int_equal(c.argc, 0);
 }
 
+/* Zeros under a raw node that stays, whatever the image will be; no descriptor, no secret. */
+static void test_late_disks(void **state)
+{
+	Fixture *f = *state;
+	AUTO_QEMU_COMMAND QemuCommand c;
+
+	encrypt(f);
+	f->vm.disks[0] = (ResolvedDisk){ .fd = -1, .secret_fd = -1, .late = true };
+	f->input.incoming = true;
+	build(f, &c);
+	is_json(&c, "-blockdev", 0,
+		"{\"driver\":\"null-co\",\"node-name\":\"disk0-null\",\"size\":1048576,"
+		"\"read-zeroes\":true,\"read-only\":false}");
+	is_json(&c, "-blockdev", 1,
+		"{\"driver\":\"raw\",\"node-name\":\"disk0\",\"file\":\"disk0-null\","
+		"\"read-only\":false,\"discard\":\"unmap\",\"cache\":{\"direct\":false}}");
+	is_json(&c, "-device", 2,
+		"{\"driver\":\"virtio-blk-pci\",\"id\":\"disk0\",\"drive\":\"disk0\",\"bus\":\"pcie.0\","
+		"\"addr\":\"0x3\"}");
+	/* The other one is there as ever. */
+	assert_string_equal(value_of(&c, "-add-fd", 0), "fd=8,set=1");
+	assert_null(value_of(&c, "-add-fd", 1));
+	assert_null(value_of(&c, "-object", 2));
+	assert_int_equal(c.fds[8 - QEMU_FD_FIRST], FD_DISK + 1);
+}
+
 /* It has no image, so that it needs no secret, and an encrypted VM's is that of a plain one. */
 static void test_twin_of_encrypted_is_of_plain(void **state)
 {
@@ -412,12 +439,36 @@ static void test_hostile_values_stay_values(void **state)
 			     strstr(plain.argv[i], "lan\""));
 }
 
+/* By a descriptor, and none without one. */
+static void test_tpm(void **state)
+{
+	Fixture *f = *state;
+	AUTO_QEMU_COMMAND QemuCommand without, with;
+	char control[64];
+
+	build(f, &without);
+	assert_null(value_of(&without, "-tpmdev", 0));
+	f->vm.manifest.tpm = true;
+	f->input.tpm_fd = FD_TPM;
+	build(f, &with);
+	assert_int_equal(with.fds_count, without.fds_count + 1);
+	assert_int_equal(with.fds[with.fds_count - 1], FD_TPM);
+	snprintf(control, sizeof(control), "socket,id=tpm0-control,fd=%zu",
+		 QEMU_FD_FIRST + with.fds_count - 1);
+	assert_true(has(&with, control));
+	assert_string_equal(value_of(&with, "-tpmdev", 0), "emulator,id=tpm0,chardev=tpm0-control");
+	assert_true(
+		has(&with, "{\"driver\":\"tpm-crb\",\"id\":\"tpm0-device\",\"tpmdev\":\"tpm0\"}"));
+	assert_null(value_of(&with, "-tpmdev", 1));
+}
+
 static void test_everything_at_once_fits(void **state)
 {
 	Fixture *f = *state;
 	AUTO_QEMU_COMMAND QemuCommand c;
 
 	f->input.incoming = true;
+	f->vm.manifest.tpm = true;
 	f->vm.manifest.disks_count = LIMIT_DISKS;
 	f->vm.manifest.nics_count = LIMIT_NICS;
 	for (size_t i = 0; i < LIMIT_DISKS; i++) {
@@ -440,6 +491,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_source, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disks_and_nics, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_encrypted_disks, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_late_disks, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_tpm, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_encrypted_disk_without_secret, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_twin_of_encrypted_is_of_plain, setup,

@@ -44,15 +44,17 @@ static void test_features(void **state)
 	assert_true(qemu_features_of_schema(schema, &features, &err));
 	assert_true(features.events && features.return_path && features.multifd);
 	assert_false(features.late_block_activate || features.exit_on_error ||
-		     features.announce_self || features.zero_page_detection);
+		     features.announce_self || features.zero_page_detection ||
+		     features.late_disks);
 	json_decref(schema);
 
 	schema = load("[" SCHEMA_TYPES ",{'name':'9','meta-type':'object','members':"
 		      "[{'name':'uri','type':'str'},{'name':'exit-on-error','type':'bool'}]},"
 		      "{'name':'migrate-incoming','meta-type':'command','arg-type':'9'},"
-		      "{'name':'announce-self','meta-type':'command','arg-type':'9'}]");
+		      "{'name':'announce-self','meta-type':'command','arg-type':'9'},"
+		      "{'name':'blockdev-reopen','meta-type':'command','arg-type':'9'}]");
 	assert_true(qemu_features_of_schema(schema, &features, &err));
-	assert_true(features.exit_on_error && features.announce_self);
+	assert_true(features.exit_on_error && features.announce_self && features.late_disks);
 	json_decref(schema);
 }
 

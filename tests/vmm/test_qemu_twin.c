@@ -18,6 +18,7 @@
 #include "qemustream/main.h"
 #include "qemustream/unit.h"
 #include "vmm/sealed_cache.h"
+#include "vmm/vtpm.h"
 
 typedef struct TwinCall {
 	bool called, ok;
@@ -185,6 +186,30 @@ static void test_is_found_again_by_this_engine_and_the_next(void **state)
 	remove_files(directory);
 }
 
+/* Its swtpm and what that stored are gone with it. */
+static void test_has_a_tpm(void **state)
+{
+	static const char section[] = "tpm-emulator";
+	World *world = *state;
+	AUTO_BUFFER Buffer stream = BUFFER_INIT(LIMIT_TWIN);
+	const struct dirent *entry;
+	VmmTwin *twin;
+	DIR *run;
+
+	if (access(VTPM_PROGRAM, X_OK))
+		skip();
+	world->file.manifest.tpm = true;
+	twin = make(world);
+	read_all(twin->stream_fd, &stream);
+	assert_non_null(memmem(stream.data, stream.used, section, sizeof(section) - 1));
+	run = opendir(world->resources->run_directory);
+	assert_non_null(run);
+	while ((entry = readdir(run)))
+		assert_int_equal(entry->d_name[0], '.');
+	closedir(run);
+	vmm_twin_free(twin);
+}
+
 static void test_fails_in_one_line(void **state)
 {
 	World *world = *state;
@@ -222,6 +247,7 @@ int main(void)
 						world_teardown),
 		cmocka_unit_test_setup_teardown(test_is_found_again_by_this_engine_and_the_next,
 						world_setup, world_teardown),
+		cmocka_unit_test_setup_teardown(test_has_a_tpm, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(test_fails_in_one_line, world_setup,
 						world_teardown),
 		cmocka_unit_test_setup_teardown(test_may_be_freed_at_any_time, world_setup,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The driver with real QEMUs and a guest that checks its own memory and disk. */
-#include "vm_fixture.h"
+#include "whole_move.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -26,35 +26,6 @@ static bool has_transferred(const void *context)
 	return host_migration(&want->world->source).ram_transferred_bytes >= want->bytes;
 }
 
-static void migrate_whole(World *world, unsigned int channels)
-{
-	Call continued = { 0 }, announced = { 0 };
-	Error err = ERROR_INIT;
-	unsigned long long last_t;
-
-	world_migrate(world, channels, 0);
-	host_wait_status(&world->source, VMM_MIGRATION_PRE_SWITCHOVER, 60);
-	assert_true(world->source.stopped);
-	assert_int_equal(host_run_state(&world->source), VMM_RUN_FINISH_MIGRATE);
-	assert_true(vmm_continue_switchover(world->source.vm, on_done, &continued, &err));
-	host_wait_status(&world->source, VMM_MIGRATION_COMPLETED, 30);
-	host_wait_status(&world->destination, VMM_MIGRATION_COMPLETED, 30);
-	assert_true(continued.ok);
-	assert_int_equal(host_run_state(&world->source), VMM_RUN_POSTMIGRATE);
-	assert_int_equal(host_run_state(&world->destination), VMM_RUN_PAUSED);
-	assert_false(world->destination.resumed);
-	last_t = world->source.walker_t;
-
-	host_cont(&world->destination);
-	assert_true(vmm_announce_self(world->destination.vm, on_done, &announced, &err));
-	host_check_guest(&world->destination, 5, 30);
-	assert_true(world->destination.resumed && announced.ok);
-	/* Nothing printed twice, nothing lost. */
-	assert_int_equal(world->destination.walker_first_t, last_t + 1);
-	printf("downtime %lld us\n", (long long)(world->destination.resume_at.monotonic_us -
-						 world->source.stop_at.monotonic_us));
-}
-
 static void test_vm_migrates_with_multifd(void **state)
 {
 	World *world = *state;
@@ -66,7 +37,7 @@ static void test_vm_migrates_with_multifd(void **state)
 	host_prepare(&world->destination);
 	assert_true(vmm_features(world->source.vm)->multifd);
 	assert_true(vmm_features(world->source.vm)->late_block_activate);
-	migrate_whole(world, 2);
+	world_move_whole(world, 2);
 	assert_int_equal(world->relays_count, 3);
 	figures = host_migration(&world->source);
 	assert_int_equal(figures.status, VMM_MIGRATION_COMPLETED);
@@ -96,68 +67,6 @@ static void test_destination_killed_leaves_source_running(void **state)
 	assert_string_not_equal(host_migration(&world->source).error, "");
 	host_check_guest(&world->source, 3, 30);
 	host_end(&world->source);
-}
-
-static bool channels_have_begun(const void *context)
-{
-	Host *host = (Host *)(uintptr_t)context;
-
-	return host_migration(host).multifd_bytes > 1 << 20;
-}
-
-static void test_cancel_and_try_again(void **state)
-{
-	World *world = *state;
-	Call cancelled = { 0 }, resumed = { 0 };
-	Error err = ERROR_INIT;
-
-	host_start(&world->source);
-	host_check_guest(&world->source, 2, 60);
-	host_prepare(&world->destination);
-	/* To run by itself once loaded would be a second copy. */
-	assert_true(vmm_cont(world->destination.vm, on_done, &resumed, &err));
-	world_wait(world, call_is_over, &resumed, 15, "cont is refused");
-	assert_false(resumed.ok);
-	assert_int_equal(resumed.err.category, ERROR_CONFLICT);
-	world_migrate(world, 2, 20 << 20);
-	host_wait_status(&world->source, VMM_MIGRATION_ACTIVE, 30);
-	/* QEMU 10.0 waits for ever in multifd_send_sync_main if it is stopped while channels begin. */
-	world_wait(world, channels_have_begun, &world->source, 30, "pages on multifd channels");
-	assert_true(vmm_cancel(world->source.vm, on_done, &cancelled, &err));
-	if (!host_reaches_status(&world->source, VMM_MIGRATION_CANCELLED, 30)) {
-		print_message("skipped: this QEMU waits for ever in its own cancel\n");
-		skip();
-	}
-	assert_int_equal(host_run_state(&world->source), VMM_RUN_RUNNING);
-	host_kill(&world->destination);
-	world_drop_relays(world);
-	host_check_guest(&world->source, 2, 30);
-
-	host_prepare(&world->destination);
-	migrate_whole(world, 1);
-	assert_int_equal(world->relays_count, 1);
-	host_end(&world->source);
-	host_end(&world->destination);
-}
-
-/* A cancel at the last instant gives the guest back. */
-static void test_cancel_at_switchover(void **state)
-{
-	World *world = *state;
-	Call cancelled = { 0 };
-	Error err = ERROR_INIT;
-
-	host_start(&world->source);
-	host_check_guest(&world->source, 1, 60);
-	host_prepare(&world->destination);
-	world_migrate(world, 2, 0);
-	host_wait_status(&world->source, VMM_MIGRATION_PRE_SWITCHOVER, 60);
-	world->source.resumed = false;
-	assert_true(vmm_cancel(world->source.vm, on_done, &cancelled, &err));
-	host_wait_status(&world->source, VMM_MIGRATION_CANCELLED, 30);
-	host_check_guest(&world->source, 2, 30);
-	assert_int_equal(host_run_state(&world->source), VMM_RUN_RUNNING);
-	assert_true(world->source.resumed);
 }
 
 static void test_vm_outlives_its_engine(void **state)
@@ -361,7 +270,7 @@ static void test_tcp_session_survives(void **state)
 	world_wait(world, has_connected, &fd, 20, "a connection to the guest");
 	ping(world, fd);
 	host_prepare(&world->destination);
-	migrate_whole(world, 2);
+	world_move_whole(world, 2);
 	ping(world, fd);
 	host_end(&world->source);
 	assert_int_equal(if_nametoindex("slift0"), 0);
@@ -404,10 +313,6 @@ int main(void)
 						world_teardown),
 		cmocka_unit_test_setup_teardown(test_destination_killed_leaves_source_running,
 						world_setup, world_teardown),
-		cmocka_unit_test_setup_teardown(test_cancel_and_try_again, world_setup,
-						world_teardown),
-		cmocka_unit_test_setup_teardown(test_cancel_at_switchover, world_setup,
-						world_teardown),
 		cmocka_unit_test_setup_teardown(test_vm_outlives_its_engine, world_setup,
 						world_teardown),
 		cmocka_unit_test_setup_teardown(test_qemu_refuses, world_setup, world_teardown),

@@ -175,6 +175,83 @@ static void test_good_names(void **state)
 	resolves(f, "north.example");
 }
 
+/* A peer's disk that is copied has no image yet; one of this host's own VM has. */
+static void test_copied_disks(void **state)
+{
+	Fixture *f = *state;
+	AUTO_RESOLVED_VM ResolvedVm vm = RESOLVED_VM_INIT;
+	Error err = ERROR_INIT;
+
+	f->manifest.disks[0].transfer = DISK_COPIED;
+	resolves(f, NULL);
+	refuses(f, "north.example", ERROR_CONFLICT, "volume disks/vm1.raw: is there already");
+	f->manifest.nics_count = 0;
+	refuses(f, "west.example", ERROR_DENIED, "pool \"disks\" is not one for domain");
+	strcpy(f->manifest.disks[0].volume, "odd.raw");
+	assert_true(
+		resources_resolve(f->resources, &f->manifest, "north.example", NULL, &vm, &err));
+	assert_true(vm.disks[0].late);
+	assert_int_equal(vm.disks[0].fd, -1);
+	/* Made meanwhile: first another size, then the right one. */
+	assert_false(resources_open_copy(f->resources, "north.example", 0, 0, &vm, &err));
+	assert_int_equal(err.category, ERROR_NOT_FOUND);
+	write_file(f, "north/odd.raw", "1234567", 7);
+	assert_false(resources_open_copy(f->resources, "north.example", 0, 0, &vm, &err));
+	assert_int_equal(err.category, ERROR_CONFLICT);
+	assert_false(resources_open_copy(f->resources, "west.example", 0, 0, &vm, &err));
+	assert_int_equal(err.category, ERROR_DENIED);
+	assert_int_equal(vm.disks[0].fd, -1);
+	write_disk(f, "north/odd.raw", "", 0);
+	if (!resources_open_copy(f->resources, "north.example", 0, 0, &vm, &err))
+		fail_msg("%s", err.text);
+	assert_true(vm.disks[0].late && vm.disks[0].fd >= 0 && vm.disks[0].inode);
+}
+
+/* The file's own bytes come: what they are is judged when they are all there. */
+static void test_sealed_copy(void **state)
+{
+	Fixture *f = *state;
+	AUTO_RESOLVED_VM ResolvedVm vm = RESOLVED_VM_INIT;
+	uint8_t head[LUKS_HEADER_BYTES];
+	uint64_t stored = SAMPLE_PAYLOAD + DISK_BYTES;
+	char path[128];
+	Error err = ERROR_INIT;
+
+	sample_luks(head);
+	path_of(f, "north/odd.raw", path, sizeof(path));
+	f->manifest.disks[0] = (ManifestDisk){ .pool = "disks",
+					       .volume = "odd.raw",
+					       .encryption = DISK_LUKS,
+					       .key = { 1 },
+					       .read_only = true,
+					       .transfer = DISK_COPIED_SEALED,
+					       .size_bytes = DISK_BYTES };
+	assert_true(
+		resources_resolve(f->resources, &f->manifest, "north.example", NULL, &vm, &err));
+	write_disk(f, "north/odd.raw", "", 0);
+	assert_false(resources_open_copy(f->resources, "north.example", 0, 0, &vm, &err));
+	assert_int_equal(err.category, ERROR_DENIED);
+	assert_false(resources_open_copy(f->resources, "north.example", 0, stored, &vm, &err));
+	assert_int_equal(err.category, ERROR_CONFLICT);
+	assert_int_equal(truncate(path, (off_t)stored), 0);
+	if (!resources_open_copy(f->resources, "north.example", 0, stored, &vm, &err))
+		fail_msg("%s", err.text);
+	/* Nothing came; then it is there. */
+	assert_false(resources_judge_copy(f->resources, "north.example", 0, &vm, &err));
+	assert_int_equal(err.category, ERROR_DENIED);
+	assert_int_equal(pwrite(vm.disks[0].fd, head, sizeof(head), 0), (ssize_t)sizeof(head));
+	if (!resources_judge_copy(f->resources, "north.example", 0, &vm, &err))
+		fail_msg("%s", err.text);
+	/* A guest that may only read gets no more. */
+	assert_int_equal(fcntl(vm.disks[0].fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+	/* Another file in its place. */
+	write_disk(f, "north/odd.raw", (const char *)head, sizeof(head));
+	assert_int_equal(truncate(path, (off_t)stored), 0);
+	assert_false(resources_judge_copy(f->resources, "north.example", 0, &vm, &err));
+	assert_int_equal(err.category, ERROR_CONFLICT);
+	assert_non_null(strstr(err.text, "is not the image that was copied to"));
+}
+
 static void test_each_domain_has_its_own(void **state)
 {
 	Fixture *f = *state;
@@ -439,6 +516,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_luks, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_luks_in_qcow2, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_boot_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_copied_disks, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sealed_copy, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cpu, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_user, setup, teardown),
 	};

@@ -27,7 +27,8 @@ static const char good[] = "name = \"vm1\";\n"					    /* 1 */
 			   "display = \"vnc\";\n"				    /* 14 */
 			   "populate = \"none\";\n"				    /* 15 */
 			   "mode = \"opportunistic\";\n"			    /* 16 */
-			   "labels = [ \"a\", \"b\" ];\n";			    /* 17 */
+			   "labels = [ \"a\", \"b\" ];\n"			    /* 17 */
+			   "tpm = true;\n";					    /* 18 */
 
 static char directory[] = "/tmp/sealift-vm-file-test.XXXXXX";
 
@@ -93,6 +94,7 @@ static void test_good_file(void **state)
 	assert_int_equal(file.manifest.populate, POPULATE_NONE);
 	assert_int_equal(file.mode, SEAL_OPPORTUNISTIC);
 	assert_int_equal(file.labels_count, 2);
+	assert_true(file.manifest.tpm);
 	assert_string_equal(file.labels[1], "b");
 }
 
@@ -111,6 +113,7 @@ static void test_defaults(void **state)
 	assert_int_equal(file.manifest.populate, POPULATE_FULL);
 	assert_int_equal(file.mode, SEAL_REQUIRED);
 	assert_false(file.manifest.boots_kernel);
+	assert_false(file.manifest.tpm);
 	assert_string_equal(file.kernel_path, "");
 }
 
@@ -227,6 +230,7 @@ static void test_bad_files(void **state)
 		{ "52:54", "53:54", "vm.conf:13: mac is \"53:54:00:00:00:01\": a multicast" },
 		{ "52:54", "52-54", "vm.conf:13: mac is" },
 		{ "\"vnc\"", "\"sdl\"", "vm.conf:14: display is \"sdl\"" },
+		{ "tpm = true", "tpm = 1", "vm.conf:18: tpm is not true or false" },
 		{ "opportunistic", "off", "vm.conf:16: mode is \"off\": not one of \"required\"" },
 		{ "[ \"a\", \"b\" ]", "\"a\"", "vm.conf:17: labels is not an array" },
 		{ "[ \"a\", \"b\" ]", "[ \"a/b\" ]", "vm.conf:17: entry is \"a/b\": malformed" },

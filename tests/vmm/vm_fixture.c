@@ -381,7 +381,13 @@ void host_prepare(Host *host)
 static void take_console_line(Host *host)
 {
 	unsigned long long t, checked, errors, dirtied, rounds, disk;
+	unsigned int extends;
 
+	if (sscanf(host->line, "tpm t=%u extends=%u errors=%u", &host->tpm_t, &extends,
+		   &host->tpm_errors) == 3)
+		host->tpm_lines++;
+	if (!strncmp(host->line, "tpm index=kept", 14))
+		host->tpm_kept = true;
 	if (sscanf(host->line,
 		   "walker t=%llu checked=%llu errors=%llu dirtied=%llu rounds=%llu disk=%llu", &t,
 		   &checked, &errors, &dirtied, &rounds, &disk) != 6)
@@ -463,17 +469,25 @@ void host_wait_status(Host *host, VmmMigrationStatus status, int deadline_s)
 	world_wait(host->world, has_status, &want, deadline_s, vmm_migration_status_word(status));
 }
 
-bool host_reaches_status(Host *host, VmmMigrationStatus status, int deadline_s)
+static bool is_given_up(const void *context)
 {
-	WantStatus want = { .host = host, .status = status };
-	int64_t deadline_us = clock_monotonic_us(&clock_system) + (int64_t)deadline_s * 1000000;
-	struct event *tick = event_new(host->world->base, -1, EV_PERSIST, on_wait_tick, NULL);
+	const Host *host = context;
 
-	event_add(tick, &(struct timeval){ .tv_usec = 100000 });
-	while (!has_status(&want) && clock_monotonic_us(&clock_system) < deadline_us)
-		event_base_loop(host->world->base, EVLOOP_ONCE);
-	event_free(tick);
-	return has_status(&want);
+	return host->seen[VMM_MIGRATION_CANCELLED] || host->seen[VMM_MIGRATION_FAILED];
+}
+
+VmmMigrationStatus host_cancel(Host *host, int deadline_s)
+{
+	Call cancelled = { 0 };
+	Error err = ERROR_INIT;
+
+	assert_false(is_given_up(host));
+	assert_true(vmm_cancel(host->vm, on_done, &cancelled, &err));
+	world_wait(host->world, is_given_up, host, deadline_s, "the migration is given up");
+	world_wait(host->world, call_is_over, &cancelled, 15, "the cancel is answered");
+	if (!cancelled.ok)
+		fail_msg("%s", cancelled.err.text);
+	return host_migration(host).status;
 }
 
 VmmRunState host_run_state(Host *host)
@@ -553,7 +567,7 @@ static void on_channel(evutil_socket_t fd, short what, void *context)
 	Error err = ERROR_INIT;
 
 	(void)what;
-	assert_true(ours >= 0 && world->relays_count < LIMIT_CHANNELS);
+	assert_true(ours >= 0 && world->relays_count < LIMIT_STREAM_CHANNELS);
 	if (!vmm_connect(world->destination.vm, "in.sock", &theirs, &err)) {
 		close(ours);
 		return;

@@ -42,6 +42,9 @@ typedef struct Host {
 	size_t line_used;
 	unsigned long long walker_t, walker_first_t, walker_errors, walker_disk;
 	unsigned int walker_lines;
+	/* and what its TPM does (tests/guest/tpm.c) */
+	unsigned int tpm_lines, tpm_t, tpm_errors;
+	bool tpm_kept; /* it found what an earlier life had stored */
 } Host;
 
 typedef struct World {
@@ -56,7 +59,7 @@ typedef struct World {
 	Host source, destination;
 	int listen_fd;
 	struct event *listen_event;
-	Relay *relays[LIMIT_CHANNELS];
+	Relay *relays[LIMIT_STREAM_CHANNELS];
 	size_t relays_count;
 } World;
 
@@ -92,8 +95,11 @@ void host_listen_to_guest(Host *host);
 /* Waits until the guest has printed this many lines more, and none of them with an error. */
 void host_check_guest(Host *host, unsigned int lines, int deadline_s);
 void host_wait_status(Host *host, VmmMigrationStatus status, int deadline_s);
-/* The same, and tells instead of failing. */
-bool host_reaches_status(Host *host, VmmMigrationStatus status, int deadline_s);
+/* Cancels a migration that goes on, and waits for its end. That is VMM_MIGRATION_CANCELLED, or
+ * VMM_MIGRATION_FAILED if QEMU's thread met a socket that the cancel had shut: QEMU, at least from
+ * 7.2 to 10.0, shuts its return path and only then says that it cancels (migration_cancel() of its
+ * migration/migration.c). */
+VmmMigrationStatus host_cancel(Host *host, int deadline_s);
 VmmRunState host_run_state(Host *host);
 VmmMigration host_migration(Host *host);
 void host_cont(Host *host);
