@@ -8,11 +8,14 @@
 
 #include "crypto/aead.h"
 #include "crypto/spiffe.h"
-#include "engine/disk_keys.h"
 #include "engine/engine.h"
+#include "engine/evidence.h"
+#include "engine/job_disks.h"
+#include "engine/key_transfer.h"
 #include "engine/keys.h"
 #include "engine/ledger.h"
 #include "wire/json.h"
+#include "vmm/vtpm.h"
 
 enum { ENDED_SHOWN = 64, DEFAULT_CHANNELS = 2, DEFAULT_DOWNTIME_MS = 100, MAX_DOWNTIME_MS = 2000000 };
 
@@ -28,7 +31,7 @@ typedef bool Handler(Engine *engine, ApiRequest *request, json_t *arguments, Err
 typedef struct Command {
 	const char *name;
 	Handler *handler;
-	Argument arguments[6];
+	Argument arguments[8]; /* and one more without a name, at least */
 } Command;
 
 static const char *text_of(json_t *arguments, const char *name)
@@ -274,8 +277,6 @@ static bool check_migrate(const Vm *vm, const MigrationOptions *options, Error *
 	if (vm->record.state != VM_RUNNING || !vm->handle)
 		return error_set(err, ERROR_CONFLICT, "VM %s is not running here, state %s",
 				 vm->record.name, vm_state_words[vm->record.state]);
-	if (!disk_keys_check_leaving(&vm->record.manifest, err))
-		return false;
 	if (options->max_downtime_ms < 1 || options->max_downtime_ms > MAX_DOWNTIME_MS)
 		return error_set(err, ERROR_USAGE, "max_downtime_ms %llu is outside 1..%d",
 				 (unsigned long long)options->max_downtime_ms, MAX_DOWNTIME_MS);
@@ -295,6 +296,7 @@ static bool do_migrate(Engine *engine, ApiRequest *request, json_t *arguments, E
 		.channels = channels == 1 ? 1 : channels + 1,
 		.bandwidth_bytes_s = number_of(arguments, "bandwidth", 0),
 		.max_downtime_ms = number_of(arguments, "max_downtime_ms", DEFAULT_DOWNTIME_MS),
+		.keep_keys = json_is_true(json_object_get(arguments, "keep_keys")),
 	};
 	char id[2 * MIGRATION_ID_BYTES + 1];
 	Migration *migration;
@@ -303,11 +305,15 @@ static bool do_migrate(Engine *engine, ApiRequest *request, json_t *arguments, E
 	if (!vm || !check_migrate(vm, &options, err) ||
 	    !store_get(engine->store, STORE_HOSTS, text_of(arguments, "destination"), &host, err))
 		return false;
-	if (channels < 1 || channels > LIMIT_CHANNELS - 1)
+	if (channels < 1 || channels > LIMIT_STREAM_CHANNELS - 1)
 		return error_set(err, ERROR_USAGE, "channels %llu is outside 1..%d",
-				 (unsigned long long)channels, LIMIT_CHANNELS - 1);
+				 (unsigned long long)channels, LIMIT_STREAM_CHANNELS - 1);
 	if (!strcmp(host.id, engine->host_id))
 		return error_set(err, ERROR_USAGE, "%s is this host", host.id);
+	/* Into its row with the first entry of the migration, so that a restart knows it. */
+	disks_out_choose(engine, &vm->record.manifest);
+	if (!key_transfer_check_leaving(engine, &vm->record.manifest, err))
+		return false;
 	migration = migration_new_source(&engine->ports, &vm->record, &host, &options, err);
 	job = migration ? job_new(engine, migration, vm) : NULL;
 	if (!job) {
@@ -510,6 +516,13 @@ static bool do_doctor(Engine *engine, ApiRequest *request, json_t *arguments, Er
 		      "ONLY WARNS of streams that break its rules");
 	if (keys_describe(engine, &keys_ok, keys))
 		check(list, "keys", keys_ok, "%s", keys);
+	/* Of no concern to a host without a key manager: its VMs can have no TPM anyway. */
+	if (config->keys.wanted) {
+		Error why = ERROR_INIT;
+		bool tpm_ok = vtpm_check_program(&config->resources, &why);
+
+		check(list, "tpm", tpm_ok, "%s", tpm_ok ? "VMs may have a TPM" : why.text);
+	}
 	if (!store_each(engine->store, STORE_DOMAINS, check_domain, list, err)) {
 		json_decref(list);
 		return false;
@@ -550,7 +563,11 @@ static const Command commands[] = {
 	    { "destination", JSON_STRING, false },
 	    { "channels", JSON_INTEGER, true },
 	    { "bandwidth", JSON_INTEGER, true },
-	    { "max_downtime_ms", JSON_INTEGER, true } } },
+	    { "max_downtime_ms", JSON_INTEGER, true },
+	    { "keep_keys", JSON_TRUE, true } } },
+	{ "evidence",
+	  evidence_do,
+	  { { "migration", JSON_STRING, false }, { "piece", JSON_STRING, true } } },
 	{ "status", do_status, { { "migration", JSON_STRING, true } } },
 	{ "cancel", do_cancel, { { "migration", JSON_STRING, false } } },
 	{ "resolve",
@@ -568,6 +585,11 @@ static const Command commands[] = {
 	{ "key-destroy",
 	  keys_do_destroy,
 	  { { "key", JSON_STRING, false }, { "version", JSON_INTEGER, true } } },
+	{ "key-abandon",
+	  keys_do_abandon,
+	  { { "key", JSON_STRING, false },
+	    { "reason", JSON_STRING, false },
+	    { "version", JSON_INTEGER, true } } },
 	{ "key-backends", keys_do_backends, { { 0 } } },
 	{ "key-audit", keys_do_audit, { { "first", JSON_INTEGER, true } } },
 	{ "key-verify", keys_do_verify, { { 0 } } },

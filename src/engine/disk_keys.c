@@ -13,6 +13,8 @@ struct DiskKeys {
 	uint32_t without; /* disks that must have none */
 	uint64_t epoch;
 	char who[KEY_WHO_SIZE];
+	bool comes; /* by this migration */
+	uint8_t migration[MIGRATION_ID_BYTES];
 	uint64_t cursor; /* of the list of keys */
 	size_t disk;	 /* whose key is being opened */
 	DiskKeyFound found[LIMIT_DISKS];
@@ -20,6 +22,7 @@ struct DiskKeys {
 	int fds[LIMIT_DISKS];
 	DiskKeysDone *done;
 	void *context;
+	bool under_way, abandoned;
 };
 
 static bool is_named(const ManifestDisk *disk)
@@ -34,6 +37,11 @@ static_assert((int)MANIFEST_KEY_ID_BYTES == (int)KEY_ID_BYTES,
 
 /* --- which key --- */
 
+uint64_t disk_key_version(const ManifestDisk *disk)
+{
+	return disk->key_version ? disk->key_version : 1;
+}
+
 void disk_key_consider(DiskKeyFound *found, const ManifestDisk *disk, const KeyRecord *key)
 {
 	bool same = found->any && !memcmp(found->newest.id, key->id, sizeof(key->id));
@@ -45,7 +53,7 @@ void disk_key_consider(DiskKeyFound *found, const ManifestDisk *disk, const KeyR
 		return;
 	if (!same)
 		*found = (DiskKeyFound){ .any = true, .image = KEY_DESTROYED };
-	if (key->version == DISK_KEY_VERSION)
+	if (key->version == disk_key_version(disk))
 		found->image = key->state;
 	if (key->version > found->newest.version || !same)
 		found->newest = *key;
@@ -62,9 +70,12 @@ static bool refuse_retired(const DiskKeyFound *found, const ManifestDisk *disk, 
 			 key_state_words[state]);
 }
 
-bool disk_key_judge(const DiskKeyFound *found, const ManifestDisk *disk, const char *vm, Error *err)
+bool disk_key_judge(const DiskKeyFound *found, const ManifestDisk *disk, const char *vm,
+		    const uint8_t *migration, Error *err)
 {
 	const KeyRecord *key = &found->newest;
+	bool comes = migration && key->state == KEY_IMPORTED &&
+		     !memcmp(key->migration, migration, sizeof(key->migration));
 	char id[KEY_ID_HEX];
 
 	key_id_text(found->any ? key->id : disk->key, id);
@@ -75,47 +86,28 @@ bool disk_key_judge(const DiskKeyFound *found, const ManifestDisk *disk, const c
 	if (key->purpose != KEY_IMAGE || strcmp(key->slot, disk->volume) != 0)
 		return error_set(err, ERROR_DENIED, "key %s is for %s %s", id,
 				 key_purpose_words[key->purpose], key->slot);
-	if (key->state != KEY_ACTIVE && key->state != KEY_PRE_ACTIVE)
+	if (key->state != KEY_ACTIVE && key->state != KEY_PRE_ACTIVE && !comes)
 		return refuse_retired(found, disk, id, err);
 	return found->image != KEY_DESTROYED ||
 	       error_set(err, ERROR_DENIED,
-			 "key %s: version %d, which the image was made with, is destroyed", id,
-			 DISK_KEY_VERSION);
-}
-
-static bool refuse_travel(const Manifest *manifest, ErrorCategory category, const char *why,
-			  Error *err)
-{
-	for (size_t i = 0; i < manifest->disks_count; i++) {
-		const ManifestDisk *disk = &manifest->disks[i];
-		char id[KEY_ID_HEX];
-
-		if (disk->encryption != DISK_LUKS)
-			continue;
-		key_id_text(disk->key, id);
-		return error_set(err, category, "disk %s/%s is encrypted with key %s: %s",
-				 disk->pool, disk->volume, id, why);
-	}
-	return true;
-}
-
-bool disk_keys_check_leaving(const Manifest *manifest, Error *err)
-{
-	return refuse_travel(manifest, ERROR_CONFLICT, "keys do not travel yet", err);
-}
-
-bool disk_keys_check_coming(const Manifest *manifest, Error *err)
-{
-	return refuse_travel(manifest, ERROR_DENIED, "this host takes no keys yet", err);
+			 "key %s: version %llu, which the image was made with, is destroyed", id,
+			 (unsigned long long)disk_key_version(disk));
 }
 
 /* --- asking for it --- */
 
 static void next(DiskKeys *keys);
 
+/* One that is copied under a key of this host's own is opened by who made that key. */
+static bool opens(const DiskKeys *keys, size_t disk)
+{
+	return keys->manifest.disks[disk].encryption == DISK_LUKS &&
+	       (!keys->comes || migration_disk_brings_key(&keys->manifest.disks[disk]));
+}
+
 static bool concerns(const DiskKeys *keys, size_t disk)
 {
-	return keys->manifest.disks[disk].encryption == DISK_LUKS || keys->without >> disk & 1;
+	return opens(keys, disk) || keys->without >> disk & 1;
 }
 
 static void name_disk(const DiskKeys *keys, Error *err)
@@ -130,6 +122,11 @@ static void finish(DiskKeys *keys, const Error *failure)
 {
 	Error err;
 
+	keys->under_way = false;
+	if (keys->abandoned) {
+		disk_keys_free(keys);
+		return;
+	}
 	if (!failure) {
 		keys->done(keys->context, NULL);
 		return;
@@ -155,10 +152,13 @@ static void on_opened(void *context, IpcMessage *answer, const Error *err)
 
 static bool open_key(DiskKeys *keys, Error *err)
 {
-	KeydOpen request = { .version = DISK_KEY_VERSION, .epoch = keys->epoch };
+	const ManifestDisk *disk = &keys->manifest.disks[keys->disk];
+	KeydOpen request = { .version = disk_key_version(disk), .epoch = keys->epoch };
 
 	memcpy(request.who, keys->who, sizeof(request.who));
 	memcpy(request.vm, keys->manifest.uuid, sizeof(request.vm));
+	if (keys->comes)
+		memcpy(request.migration, keys->migration, sizeof(request.migration));
 	memcpy(request.id, keys->found[keys->disk].newest.id, sizeof(request.id));
 	return keys_request(keys->engine, KEYD_OPEN, &keyd_open_schema, &request, KEYD_OPENED,
 			    on_opened, keys, &keys->opened[keys->disk], err);
@@ -202,7 +202,8 @@ static bool begin_disk(DiskKeys *keys, Error *err)
 {
 	const DiskKeyFound *found = &keys->found[keys->disk];
 
-	if (!disk_key_judge(found, &keys->manifest.disks[keys->disk], keys->manifest.uuid, err))
+	if (!disk_key_judge(found, &keys->manifest.disks[keys->disk], keys->manifest.uuid,
+			    keys->comes ? keys->migration : NULL, err))
 		return false;
 	return found->newest.state == KEY_PRE_ACTIVE ? activate(keys, err) : open_key(keys, err);
 }
@@ -214,7 +215,7 @@ static void next(DiskKeys *keys)
 	bool ok = true;
 
 	while (ok && keys->disk < count &&
-	       keys->manifest.disks[keys->disk].encryption != DISK_LUKS) {
+	       !opens(keys, keys->disk)) {
 		ok = !(keys->without >> keys->disk & 1) ||
 		     check_without(&keys->found[keys->disk], &err);
 		if (ok)
@@ -265,7 +266,8 @@ bool disk_keys_needed(const DiskKeysWanted *wanted)
 	const Manifest *manifest = wanted->manifest;
 
 	for (size_t i = 0; i < manifest->disks_count; i++)
-		if (manifest->disks[i].encryption == DISK_LUKS)
+		if (manifest->disks[i].encryption == DISK_LUKS &&
+		    (!wanted->migration || migration_disk_brings_key(&manifest->disks[i])))
 			return true;
 	return wanted->without;
 }
@@ -284,6 +286,9 @@ DiskKeys *disk_keys_new(Engine *engine, const DiskKeysWanted *wanted, DiskKeysDo
 	keys->without = wanted->without;
 	keys->epoch = wanted->epoch;
 	snprintf(keys->who, sizeof(keys->who), "%s", wanted->who);
+	keys->comes = wanted->migration != NULL;
+	if (keys->comes)
+		memcpy(keys->migration, wanted->migration, sizeof(keys->migration));
 	for (size_t i = 0; i < LIMIT_DISKS; i++)
 		keys->fds[i] = -1;
 	keys->done = done;
@@ -295,6 +300,7 @@ DiskKeys *disk_keys_new(Engine *engine, const DiskKeysWanted *wanted, DiskKeysDo
 		name_disk(keys, err);
 		return NULL;
 	}
+	keys->under_way = true;
 	return TAKE_PTR(keys);
 }
 
@@ -320,6 +326,11 @@ void disk_keys_free(DiskKeys *keys)
 {
 	if (!keys)
 		return;
+	/* The answer that is still to come releases it. */
+	if (keys->under_way) {
+		keys->abandoned = true;
+		return;
+	}
 	for (size_t i = 0; i < LIMIT_DISKS; i++) {
 		if (keys->opened[i])
 			keys_used(keys->engine, keys->opened[i]);

@@ -14,15 +14,14 @@
 #include "keys/key.h"
 #include "vmm/resources.h"
 
-/* An image is encrypted for the first version of its key: none is encrypted anew yet, whatever
- * versions the key has had since. */
-enum { DISK_KEY_VERSION = 1 };
+/* The version of its key that an image is encrypted for, whatever versions there are since. */
+uint64_t disk_key_version(const ManifestDisk *disk);
 
 /* What a walk through the keys of a VM found for one disk; zeros before. */
 typedef struct DiskKeyFound {
 	bool any;
 	KeyRecord newest; /* its newest version */
-	KeyState image;	  /* state of DISK_KEY_VERSION */
+	KeyState image;	  /* state of the version that the image is encrypted for */
 } DiskKeyFound;
 
 /* Looks at one key of the VM, in the order in which the key manager lists them. Of several for a
@@ -30,15 +29,11 @@ typedef struct DiskKeyFound {
 void disk_key_consider(DiskKeyFound *found, const ManifestDisk *disk, const KeyRecord *key);
 
 /* Whether it may open the disk. A key counts by its newest version: a rotated one still opens what
- * its first version encrypted, as long as that is not destroyed. ERROR_NOT_FOUND: the description
+ * an earlier version encrypted, as long as that is not destroyed. One that came by `migration` (its id,
+ * or NULL) counts while it is imported. ERROR_NOT_FOUND: the description
  * names none, and there is none that is not destroyed. ERROR_DENIED: the wrong one, or retired. */
 MUST_CHECK bool disk_key_judge(const DiskKeyFound *found, const ManifestDisk *disk, const char *vm,
-			       Error *err);
-
-/* Keys do not travel yet: whether a VM may leave (ERROR_CONFLICT) or come (ERROR_DENIED) without.
- */
-MUST_CHECK bool disk_keys_check_leaving(const Manifest *manifest, Error *err);
-MUST_CHECK bool disk_keys_check_coming(const Manifest *manifest, Error *err);
+			       const uint8_t *migration, Error *err);
 
 typedef struct DiskKeys DiskKeys;
 /* Once, from the event loop; err is NULL if all are open. May free it. */
@@ -51,6 +46,7 @@ typedef struct DiskKeysWanted {
 	uint32_t without;
 	uint64_t epoch;	 /* the VM's */
 	const char *who; /* asks, for the key manager's log */
+	const uint8_t *migration; /* by which the VM is coming: MIGRATION_ID_BYTES, or NULL */
 } DiskKeysWanted;
 
 /* Whether there is anything to ask for. */
@@ -68,8 +64,8 @@ void disk_keys_give(DiskKeys *keys, ResolvedVm *vm);
 /* The descriptor of one disk; stays owned here. */
 int disk_keys_fd(const DiskKeys *keys, size_t disk);
 
-/* Has all values wiped: when a hypervisor has read them, and when it did not come to that. Not
- * while it is under way. NULL is fine. */
+/* Has all values wiped: when a hypervisor has read them, and when it did not come to that. While it
+ * is under way done is not called any more. NULL is fine. */
 void disk_keys_free(DiskKeys *keys);
 
 #endif

@@ -7,6 +7,7 @@
  *	children.c     gate and notaries: start, anchors, restart
  *	keys*.c        the key manager: start, restart, who may ask for what
  *	connections.c  control connections: hello, routing to migrations
+ *	job_disks*.c   its disks that are copied
  *	jobs.c         one migration's timers, mover, sockets
  *	ports.c        the table through which a migration acts
  *	hypervisor.c   its part about the hypervisor
@@ -16,6 +17,7 @@
  *	vm_start.c     their start
  *	vm_create.c    images for their disks
  *	disk_keys.c    what opens encrypted ones
+ *	vm_tpm.c       what opens their TPMs
  *	quota.c        what it gives at most
  *	recovery.c     what was under way before a restart
  *	api.c          the local API: clients, lines, replies, events
@@ -43,6 +45,8 @@ typedef struct Engine Engine;
 typedef struct Vm Vm;
 typedef struct Connection Connection;
 typedef struct ApiRequest ApiRequest;
+typedef struct DisksIn DisksIn;
+typedef struct DisksOut DisksOut;
 typedef struct KeyManager KeyManager;
 typedef struct Creation Creation;
 
@@ -55,6 +59,7 @@ struct Vm {
 	Job *job;      /* its migration under way */
 	ApiRequest *starting, *stopping; /* who waits for it */
 	struct DiskKeys *disk_keys;	 /* disk_keys.h: while its hypervisor reads them; else NULL */
+	struct TpmKeys *tpm_keys;	 /* vm_tpm.h: the same */
 };
 
 /* A control connection that the gate holds. */
@@ -93,6 +98,9 @@ struct Job {
 	Error hypervisor_end; /* heard meanwhile; category 0: not */
 	unsigned int violations; /* of the guard's rules, told by the mover */
 	RolePreamble preamble; /* source: of the channels being dialled */
+	ResolvedVm *incoming;  /* destination: what the manifest's names mean here, open */
+	struct DisksIn *disks_in;   /* job_disks.h */
+	struct DisksOut *disks_out;
 	char last_phase[LIMIT_NAME];
 };
 
@@ -173,6 +181,10 @@ void children_warn_of_expiry(Engine *engine);
 Child *children_spawn(Engine *engine, const char *program, const char *mode, const char *user,
 		      const int *fds, size_t n_fds, const IpcRule *rules, const ChildEvents *events,
 		      Error *err);
+/* The same with several arguments, ended by NULL, at most two, and a context of the caller's. */
+Child *children_spawn_with(Engine *engine, const char *program, const char *const *modes,
+			   const char *user, const int *fds, size_t n_fds, const IpcRule *rules,
+			   const ChildEvents *events, void *context, Error *err);
 Request *request_new(Engine *engine, Job *job);
 Request *request_find(Engine *engine, uint64_t number);
 void request_free(Request *request);
@@ -197,6 +209,9 @@ void job_settle(Job *job);
 void job_defer_hv_done(Job *job, HvOperation operation, const Error *failure);
 /* Gives the hypervisor's i-th connection to the mover; takes fd. */
 void job_give_local(Job *job, int fd);
+/* Gives the NBD connection of the n-th copied disk to the mover; takes fd. At the source the client's,
+ * at the destination the server's. Each once, at any time after the mover's setup. */
+void job_give_disk(Job *job, size_t disk, int fd);
 void job_watch_listener(Job *job, int fd);
 MUST_CHECK bool job_start_mover(Job *job, uint64_t channels, Error *err);
 void job_progress(Job *job, bool on);
@@ -210,6 +225,8 @@ const char *peer_domain(const char *spiffe_id, char domain[LIMIT_DOMAIN]);
 extern const VmmEvents vm_events;
 void hypervisor_operate(void *engine, Migration *m, HvOperation operation);
 void hypervisor_query(void *engine, Migration *m);
+/* What receives the job's copied disks stands, or why not. */
+void hypervisor_on_disks(Job *job, const Error *failure);
 
 /* --- fate.c --- */
 /* The destination's hypervisor refuses its stream: true if that is told (migration_on_hv_status)

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "engine/engine.h"
+#include "engine/job_disks.h"
+#include "engine/key_transfer.h"
 
 static const char incoming_socket[] = "incoming.sock";
 static const char outgoing_socket[] = "outgoing.sock";
@@ -224,8 +226,18 @@ static void report_if_prepared(Job *job)
 {
 	const Error why = job->twin_failure;
 
-	if (job->hypervisor_prepared && (!job->twin || job->twin_whole))
+	if (job->hypervisor_prepared && (!job->twin || job->twin_whole) && disks_in_ready(job))
 		report(job->vm, HV_PREPARE, why.category ? &why : NULL);
+}
+
+void hypervisor_on_disks(Job *job, const Error *failure)
+{
+	if (!job->vm)
+		return;
+	if (failure)
+		report(job->vm, HV_PREPARE, failure);
+	else
+		report_if_prepared(job);
 }
 
 static void done_prepare(void *context, const VmmPrepared *prepared, const Error *err)
@@ -295,6 +307,8 @@ static void done_listen(void *context, const Error *err)
 		}
 		job_give_local(job, fd);
 	}
+	if (!err && !disks_in_connect(job, &failure))
+		err = &failure;
 	report(vm, HV_LISTEN, err);
 }
 
@@ -307,22 +321,27 @@ static bool prepare(Job *job, Error *err)
 {
 	Engine *engine = job->engine;
 	char domain[LIMIT_DOMAIN];
-	AUTO_RESOLVED_VM ResolvedVm resolved = RESOLVED_VM_INIT;
 	VmmStart start = { .resources = &engine->config.resources,
 			   .instance = job->vm->record.instance,
-			   .vm = &resolved,
 			   .deadline_ms = START_DEADLINE_MS };
 
+	/* Kept until the disks that come late are open. */
+	job->incoming = calloc(1, sizeof(*job->incoming));
+	if (!job->incoming)
+		return error_set(err, ERROR_INTERNAL, "no memory for a VM");
+	*job->incoming = RESOLVED_VM_INIT;
+	start.vm = job->incoming;
 	peer_domain(migration_record(job->migration)->peer_id, domain);
-	if (!resources_resolve(start.resources, &job->vm->record.manifest, domain, NULL, &resolved, err))
+	if (!resources_resolve(start.resources, &job->vm->record.manifest, domain, NULL, job->incoming, err))
 		return false;
+	key_transfer_mark_late(job->incoming);
 	job->vm->handle = vmm_prepare_incoming(&vmm_driver_qemu, engine->base, &start, &vm_events, job->vm,
 					       done_prepare, job->vm, err);
 	if (!job->vm->handle)
 		return false;
 	/* Beside it, so that it takes time only where nothing is cached and no memory populated. */
 	job->twin = vmm_twin_new(&vmm_driver_qemu, engine->base, &start, done_twin, job, err);
-	return job->twin || may_do_without_twin(job, err);
+	return (job->twin || may_do_without_twin(job, err)) && disks_in_prepare(job, err);
 }
 
 static bool migrate(Job *job, Error *err)
@@ -373,7 +392,7 @@ static bool kill_hypervisor(Job *job, Error *err)
 	Error not_there = ERROR_INIT;
 
 	vmm_twin_free(TAKE_PTR(job->twin));
-
+	disks_in_undo(job);
 	if (vm && vm->handle)
 		return vmm_kill(vm->handle, err);
 	if (vm && vm->record.instance[0])
@@ -404,6 +423,16 @@ static bool operate(Job *job, HvOperation operation, Error *err)
 	if (!handle)
 		return error_set(err, ERROR_HYPERVISOR, "the VM has no process");
 	switch ((int)operation) {
+	case HV_OPEN_DISKS:
+		return key_transfer_open_disks(job, err);
+	case HV_ATTACH:
+		return disks_in_attach(job, err);
+	case HV_MIRROR:
+		return disks_out_mirror(job, err);
+	case HV_DETACH:
+		return disks_out_detach(job, err);
+	case HV_UNMIRROR:
+		return disks_out_unmirror(job, err);
 	case HV_LISTEN:
 		job->channels_given = 0;
 		return vmm_incoming_listen(handle, incoming_socket, multifd_channels(job->migration),

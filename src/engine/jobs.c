@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "engine/engine.h"
+#include "engine/job_disks.h"
 #include "migration/violation.h"
 
 enum { PROGRESS_US = 250000 };
@@ -110,6 +111,11 @@ void job_free(Job *job)
 		job->vm->job = NULL;
 	child_free(job->mover);
 	vmm_twin_free(job->twin);
+	disks_in_free(job);
+	disks_out_free(job);
+	if (job->incoming)
+		resolved_vm_close(job->incoming);
+	free(job->incoming);
 	if (job->listen_event)
 		event_free(job->listen_event);
 	cleanup_fd(&job->listen_fd);
@@ -237,14 +243,13 @@ void job_defer_hv_done(Job *job, HvOperation operation, const Error *failure)
 
 /* --- the hypervisor's sockets --- */
 
-void job_give_local(Job *job, int fd)
+static void give_local(Job *job, uint64_t channel, int fd)
 {
 	AUTO_FD int owned = fd;
 	Error err = ERROR_INIT;
-	uint64_t channel = job->channels_given++;
 	int flags = fcntl(owned, F_GETFL);
 
-	if (channel >= migration_record(job->migration)->channels || !job->mover)
+	if (!job->mover)
 		return;
 	if (flags < 0 || fcntl(owned, F_SETFL, flags & ~O_NONBLOCK))
 		error_set_errno(&err, ERROR_IO, errno, "hypervisor's socket");
@@ -252,6 +257,23 @@ void job_give_local(Job *job, int fd)
 		return;
 	migration_on_mover_failed(job->migration, &err);
 	job_settle(job);
+}
+
+void job_give_local(Job *job, int fd)
+{
+	AUTO_FD int owned = fd;
+	uint64_t channel = job->channels_given++;
+
+	if (channel < migration_record(job->migration)->channels)
+		give_local(job, channel, TAKE_FD(owned));
+}
+
+void job_give_disk(Job *job, size_t disk, int fd)
+{
+	AUTO_FD int owned = fd;
+
+	if (disk < migration_disk_channels(job->migration))
+		give_local(job, LIMIT_STREAM_CHANNELS + disk, TAKE_FD(owned));
 }
 
 static void on_hypervisor_connects(evutil_socket_t listen_fd, short what, void *context)
@@ -353,15 +375,16 @@ bool job_start_mover(Job *job, uint64_t channels, Error *err)
 {
 	static const ChildEvents events = { on_mover_message, on_mover_gone };
 	const Config *config = &job->engine->config;
-	char path[LIMIT_PATH + 32], count[24];
-	const char *arguments[6] = { "--channels", count };
+	char path[LIMIT_PATH + 32], count[24], disks[24];
+	const char *arguments[8] = { "--channels", count, "--disks", disks };
 	ChildSpec spec = { .path = path, .args = arguments, .rules = engine_mover_rules };
 
 	snprintf(path, sizeof(path), "%s/sealift-mover", config->libexec_directory);
 	snprintf(count, sizeof(count), "%llu", (unsigned long long)channels);
+	snprintf(disks, sizeof(disks), "%zu", migration_disk_channels(job->migration));
 	if (config->mover_user[0] && !geteuid()) {
-		arguments[2] = "--user";
-		arguments[3] = config->mover_user;
+		arguments[4] = "--user";
+		arguments[5] = config->mover_user;
 	}
 	job->mover = child_new(job->engine->base, &spec, &events, job, err);
 	return job->mover;

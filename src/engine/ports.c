@@ -5,8 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "engine/disk_keys.h"
 #include "engine/engine.h"
+#include "engine/job_disks.h"
+#include "engine/key_transfer.h"
 #include "engine/quota.h"
 
 const char *peer_domain(const char *spiffe_id, char domain[LIMIT_DOMAIN])
@@ -167,6 +168,22 @@ static void port_mover_start(void *context, Migration *m, uint64_t channels)
 	}
 }
 
+/* What a mover is told of the disks that are copied: their exports are named as their volumes. */
+static void name_disks(const Manifest *manifest, MoverSetup *setup)
+{
+	setup->disks_count = 0;
+	for (size_t i = 0; i < manifest->disks_count; i++) {
+		const ManifestDisk *disk = &manifest->disks[i];
+		MoverDisk *named = &setup->disks[setup->disks_count];
+
+		if (disk->transfer == DISK_STAYS)
+			continue;
+		memcpy(named->export_name, disk->volume, sizeof(named->export_name));
+		named->size_bytes = disk->size_bytes;
+		setup->disks_count++;
+	}
+}
+
 static bool port_mover_setup(void *context, Migration *m, const MoverSetup *setup, Error *err)
 {
 	Job *job = job_for(context, m);
@@ -177,6 +194,7 @@ static bool port_mover_setup(void *context, Migration *m, const MoverSetup *setu
 
 	if (!job->mover)
 		return error_set(err, ERROR_INTERNAL, "the mover is gone");
+	name_disks(&migration_vm(m)->manifest, &given);
 	if (setup->side == MOVER_DESTINATION && setup->guard != MOVER_GUARD_OFF) {
 		if (job->twin && job->twin_whole) {
 			fds[n_fds++] = job->twin->stream_fd;
@@ -207,33 +225,36 @@ static void port_mover_stop(void *context, Migration *m)
 	job_progress(job, false);
 }
 
+static bool dial_channel(Job *job, const GateAddress *address, uint64_t channel, Error *err)
+{
+	Engine *engine = job->engine;
+	Request *request = engine->gate ? request_new(engine, job) : NULL;
+
+	if (!request)
+		return error_set(err, ERROR_UNAVAILABLE, "the gate is being restarted");
+	request->channel = channel + 1;
+	return child_send(engine->gate, GATE_DIAL_CHANNEL, request->number, &gate_address_schema,
+			  address, NULL, 0, err);
+}
+
 static void port_open_channels(void *context, Migration *m, const RolePreamble *first,
 			       uint64_t channels)
 {
-	Engine *engine = context;
 	Job *job = job_for(context, m);
 	GateAddress address;
 	Error err = ERROR_INIT;
+	bool ok = true;
 
 	memset(&address, 0, sizeof(address));
 	snprintf(address.address, sizeof(address.address), "%s", migration_record(m)->peer_address);
 	address.port = migration_record(m)->peer_port;
 	job->preamble = *first;
-	for (uint64_t i = 0; i < channels; i++) {
-		Request *request = request_new(engine, job);
-
-		if (!request || !engine->gate) {
-			error_set(&err, ERROR_UNAVAILABLE, "the gate is being restarted");
-			fail_later(job, migration_on_notary_failed, &err);
-			return;
-		}
-		request->channel = i + 1;
-		if (!child_send(engine->gate, GATE_DIAL_CHANNEL, request->number, &gate_address_schema,
-				&address, NULL, 0, &err)) {
-			fail_later(job, migration_on_notary_failed, &err);
-			return;
-		}
-	}
+	for (uint64_t i = 0; ok && i < channels; i++)
+		ok = dial_channel(job, &address, i, &err);
+	for (uint64_t i = 0; ok && i < migration_disk_channels(m); i++)
+		ok = dial_channel(job, &address, LIMIT_STREAM_CHANNELS + i, &err);
+	if (!ok)
+		fail_later(job, migration_on_notary_failed, &err);
 }
 
 /* --- the rest --- */
@@ -274,7 +295,7 @@ static bool port_check_manifest(void *context, Migration *m, const Manifest *man
 	char domain[LIMIT_DOMAIN];
 	AUTO_RESOLVED_VM ResolvedVm resolved = RESOLVED_VM_INIT;
 
-	if (!disk_keys_check_coming(manifest, err))
+	if (!key_transfer_check_coming(engine, manifest, err))
 		return false;
 	peer_domain(migration_record(m)->peer_id, domain);
 	return quota_check_vcpus(manifest->cpus, config->max_vcpus, online > 0 ? (unsigned int)online : 1,
@@ -296,6 +317,12 @@ static bool take_incoming(Engine *engine, Job *job, Error *err)
 	Vm *vm = vm_find_uuid(engine, wanted->manifest.uuid);
 	VmRecord record = *wanted;
 
+	/* A copy gets a key of ours: the peer's says nothing here. */
+	for (size_t i = 0; i < record.manifest.disks_count; i++)
+		if (record.manifest.disks[i].transfer == DISK_COPIED) {
+			memset(record.manifest.disks[i].key, 0, sizeof(record.manifest.disks[i].key));
+			record.manifest.disks[i].key_version = 0;
+		}
 	if (vm && (vm->handle || vm->job))
 		return error_set(err, ERROR_CONFLICT, "VM %s still has a process here", wanted->manifest.uuid);
 
@@ -338,6 +365,14 @@ static bool drop_incoming(Job *job, Error *err)
 	return true;
 }
 
+/* How its disks came, or would have gone, is over. */
+static void forget_transfer(VmRecord *vm)
+{
+	for (size_t i = 0; i < vm->manifest.disks_count; i++)
+		vm->manifest.disks[i].transfer = DISK_STAYS;
+	vm->copies = 0;
+}
+
 static bool port_vm_changed(void *context, Migration *m, VmState state, Error *err)
 {
 	Job *job = job_for(context, m);
@@ -355,8 +390,12 @@ static bool port_vm_changed(void *context, Migration *m, VmState state, Error *e
 	/* Given away: should it come back, by a declined or by a person, that epoch is used up. */
 	if (state == VM_HELD || state == VM_MOVED)
 		job->vm->record.epoch = migration_record(m)->epoch;
-	if (state == VM_MOVED)
+	if (state == VM_MOVED) {
 		job->vm->record.instance[0] = '\0';
+		disks_out_destroy(job);
+	}
+	if (state == VM_RUNNING)
+		forget_transfer(&job->vm->record);
 	api_event(context, "vm", view_vm(job->vm));
 	return vm_save(job->vm, err);
 }
@@ -410,6 +449,7 @@ void ports_init(Engine *engine)
 		.open_channels = port_open_channels,
 		.hv = hypervisor_operate,
 		.hv_query = hypervisor_query,
+		.keys = key_transfer_ask,
 		.set_deadline = port_set_deadline,
 		.set_tick = port_set_tick,
 		.check_manifest = port_check_manifest,

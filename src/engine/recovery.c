@@ -65,7 +65,7 @@ static void adopt(Vm *vm)
 static bool under_way(const MigrationRecord *record)
 {
 	return record->state == MIGRATION_ACTIVE || record->state == MIGRATION_STUCK ||
-	       record->cancel_owed;
+	       record->cancel_owed || record->keys_moving;
 }
 
 typedef struct Revived {

@@ -36,6 +36,7 @@ json_t *view_vm(const Vm *vm)
 	set_u64(view, "cpus", record->manifest.cpus);
 	set(view, "machine", json_string(record->manifest.machine));
 	set(view, "mode", json_string(seal_mode_words[record->mode]));
+	set(view, "tpm", json_boolean(record->manifest.tpm));
 	if (vm->handle) {
 		set_u64(view, "pid", (uint64_t)vmm_pid(vm->handle));
 		set(view, "serial", socket_path(vm, "serial.sock"));
@@ -109,6 +110,26 @@ static void add_live(json_t *view, const Migration *live)
 		set_u64(view, "forecast_downtime_ms", forecast->downtime_ms);
 }
 
+/* What became of the keys that went along; "moving" is not the end. */
+static const char *keys_outcome(const MigrationRecord *record)
+{
+	bool moved = record->role == MIGRATION_SOURCE ? record->committed : record->activating;
+
+	if (record->keys_moving || record->state == MIGRATION_ACTIVE || record->state == MIGRATION_STUCK)
+		return "moving";
+	if (record->role == MIGRATION_DESTINATION)
+		return moved ? "active" : "discarded";
+	if (!moved)
+		return record->keys_exposed ? "exposed" : "active";
+	return record->keep_keys ? "kept" : "destroyed";
+}
+
+static json_t *view_keys(const MigrationRecord *record)
+{
+	return json_pack("{s:I, s:s}", "count", (json_int_t)record->keys_count, "outcome",
+			 keys_outcome(record));
+}
+
 json_t *view_migration(const MigrationRecord *record, const Migration *live)
 {
 	char id[2 * MIGRATION_ID_BYTES + 1];
@@ -138,6 +159,8 @@ json_t *view_migration(const MigrationRecord *record, const Migration *live)
 		set(view, "error",
 		    json_pack("{s:s, s:s}", "category", error_word((ErrorCategory)record->category), "text",
 			      record->error));
+	if (record->keys_count)
+		set(view, "keys", view_keys(record));
 	if (record->state == MIGRATION_OK)
 		set(view, "report", view_report(record));
 	return view;

@@ -8,6 +8,7 @@
 #include "engine/ledger.h"
 #include "guard/rules.h"
 #include "migration/violation.h"
+#include "nbd/rules.h"
 
 bool violations_may_write(ViolationBudget *budget, int64_t now_us)
 {
@@ -35,18 +36,27 @@ bool violations_may_write(ViolationBudget *budget, int64_t now_us)
 	return true;
 }
 
+static bool is_rule(const char *name, const char *at)
+{
+	size_t size = strlen(name);
+
+	return !strncmp(name, at, size) && (at[size] == ':' || !at[size]);
+}
+
 const char *violations_rule_of(const char *text)
 {
-	/* What stands before it is the mover's own and has no such word. */
-	const char *at = strstr(text, "guard-");
-	size_t size = at ? strcspn(at, ":") : 0;
+	/* What stands before it is the mover's own and has no such words. */
+	const char *stream = strstr(text, "guard-"), *disk = strstr(text, "nbd-");
 
-	for (int i = 0; at && i < GUARD_RULE_COUNT; i++) {
-		const char *name = guard_rule_text((GuardRule)i)->name;
-
-		if (strlen(name) == size && !memcmp(name, at, size))
-			return name;
-	}
+	/* What follows a rule's name may be the peer's own words. */
+	if (stream && disk && disk > stream)
+		disk = NULL;
+	for (int i = 0; disk && i < NBD_RULE_COUNT; i++)
+		if (is_rule(nbd_rule_text((NbdRule)i)->name, disk))
+			return nbd_rule_text((NbdRule)i)->name;
+	for (int i = 0; !disk && stream && i < GUARD_RULE_COUNT; i++)
+		if (is_rule(guard_rule_text((GuardRule)i)->name, stream))
+			return guard_rule_text((GuardRule)i)->name;
 	return "unknown";
 }
 

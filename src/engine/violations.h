@@ -28,7 +28,8 @@ typedef struct ViolationBudget {
 /* Whether there is room for a line now; else it is counted as omitted. */
 bool violations_may_write(ViolationBudget *budget, int64_t now_us);
 
-/* The name of the rule in a text of the mover, a constant; "unknown" if it names none. */
+/* The name of the rule in a text of the mover, of the guard or of that of disks, a constant; "unknown"
+ * if it names none. */
 const char *violations_rule_of(const char *text);
 
 typedef struct Job Job;

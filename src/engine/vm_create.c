@@ -8,13 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/disk_keys.h"
+#include "engine/disk_make.h"
 #include "engine/engine.h"
 #include "engine/keys.h"
-#include "vmm/image_create.h"
 #include "vmm/vm_file.h"
 
-enum { CREATIONS_MAX = 4, IMAGE_DEADLINE_MS = 100000 };
+enum { CREATIONS_MAX = 4 };
 
 struct Creation {
 	LIST_ENTRY(Creation) link;
@@ -25,12 +24,8 @@ struct Creation {
 	char who[KEY_WHO_SIZE], owner[LIMIT_DOMAIN];
 	uint64_t epoch;
 	size_t disk;	/* under way */
-	bool fresh_key; /* made for it, now */
-	KeyRecord key;	/* that one */
+	DiskMake *make;
 	Manifest alone; /* the VM with this disk only */
-	DiskKeys *keys;
-	ImageCreate *image;
-	Error failure;
 	json_t *disks; /* as they are told of */
 };
 
@@ -44,8 +39,7 @@ static ManifestDisk *disk_of(Creation *creation)
 static void creation_free(Creation *creation)
 {
 	LIST_REMOVE(creation, link);
-	image_create_free(creation->image);
-	disk_keys_free(creation->keys);
+	disk_make_free(creation->make);
 	json_decref(creation->disks);
 	free(creation);
 }
@@ -64,46 +58,13 @@ static void end(Creation *creation, const Error *failure)
 	creation_free(creation);
 }
 
-/* Whether the key is gone or not, the first failure is what is told. */
-static void on_key_destroyed(void *context, IpcMessage *answer, const Error *err)
-{
-	Creation *creation = context;
-	char id[KEY_ID_HEX];
-
-	(void)answer;
-	key_id_text(creation->key.id, id);
-	if (err)
-		error_prefix(&creation->failure, "key %s stays, for the next try (%.100s)", id,
-			     err->text);
-	end(creation, &creation->failure);
-}
-
-/* Of a disk that was not made its key does not stay, unless it was there before. */
-static void fail(Creation *creation, const Error *failure)
-{
-	KeydChange change = { .kind = KEYD_DESTROY };
-	Error err = ERROR_INIT;
-
-	creation->failure = *failure;
-	disk_keys_free(TAKE_PTR(creation->keys));
-	if (!creation->fresh_key) {
-		end(creation, failure);
-		return;
-	}
-	memcpy(change.who, creation->who, sizeof(change.who));
-	memcpy(change.id, creation->key.id, sizeof(change.id));
-	if (!keys_request(creation->engine, KEYD_CHANGE, &keyd_change_schema, &change, KEYD_CHANGED,
-			  on_key_destroyed, creation, NULL, &err))
-		on_key_destroyed(creation, NULL, &err);
-}
-
 void vm_create_stop(Engine *engine)
 {
 	Error err = ERROR_INIT;
 
 	error_set(&err, ERROR_UNAVAILABLE, "the engine stops");
 	while (!LIST_EMPTY(&engine->creations))
-		fail(LIST_FIRST(&engine->creations), &err);
+		end(LIST_FIRST(&engine->creations), &err);
 }
 
 /* --- one disk --- */
@@ -130,98 +91,19 @@ static void note(Creation *creation, bool made)
 			 disk_encryption_words[disk->encryption], id);
 }
 
-static void on_image(void *context, const Error *err)
+static void on_made(void *context, const Error *err)
 {
 	Creation *creation = context;
 
-	image_create_free(TAKE_PTR(creation->image));
 	if (err) {
-		fail(creation, err);
+		end(creation, err);
 		return;
 	}
-	disk_keys_free(TAKE_PTR(creation->keys));
-	creation->fresh_key = false;
+	memcpy(disk_of(creation)->key, disk_make_key(creation->make), KEY_ID_BYTES);
+	disk_make_free(TAKE_PTR(creation->make));
 	note(creation, true);
 	creation->disk++;
 	next(creation);
-}
-
-static bool make_image(Creation *creation, Error *err)
-{
-	const ManifestDisk *disk = disk_of(creation);
-	const ImageRequest request = {
-		.resources = &creation->engine->config.resources,
-		.pool = disk->pool,
-		.volume = disk->volume,
-		.format = disk->format,
-		.encryption = disk->encryption,
-		.secret_fd = creation->keys ? disk_keys_fd(creation->keys, 0) : -1,
-		.size_bytes = disk->size_bytes,
-		.sparse = creation->sparse,
-		.deadline_ms = IMAGE_DEADLINE_MS,
-	};
-
-	creation->image =
-		image_create_new(creation->engine->base, &request, on_image, creation, err);
-	return creation->image;
-}
-
-static bool find_key(Creation *creation, Error *err);
-
-static void on_key_made(void *context, IpcMessage *answer, const Error *err)
-{
-	Creation *creation = context;
-	Error failure = err ? *err : ERROR_INIT;
-
-	if (answer) {
-		creation->key = *(const KeyRecord *)answer->payload;
-		creation->fresh_key = true;
-		memcpy(creation->alone.disks[0].key, creation->key.id, KEY_ID_BYTES);
-	}
-	if (err || !find_key(creation, &failure))
-		fail(creation, &failure);
-}
-
-static bool make_key(Creation *creation, Error *err)
-{
-	KeydCreate create = { .purpose = KEY_IMAGE, .epoch = creation->epoch };
-
-	snprintf(create.who, sizeof(create.who), "%s", creation->who);
-	snprintf(create.vm, sizeof(create.vm), "%s", creation->alone.uuid);
-	snprintf(create.owner, sizeof(create.owner), "%s", creation->owner);
-	snprintf(create.slot, sizeof(create.slot), "%s", disk_of(creation)->volume);
-	snprintf(create.backend, sizeof(create.backend), KEY_BACKEND_EMBEDDED);
-	return keys_request(creation->engine, KEYD_CREATE, &keyd_create_schema, &create, KEYD_KEY,
-			    on_key_made, creation, NULL, err);
-}
-
-/* One that is there already is taken: of an earlier try, or made by hand. */
-static void on_key(void *context, const Error *err)
-{
-	Creation *creation = context;
-	bool none = err && err->category == ERROR_NOT_FOUND && !creation->fresh_key;
-	Error failure = err ? *err : ERROR_INIT;
-	bool ok;
-
-	if (err)
-		disk_keys_free(TAKE_PTR(creation->keys));
-	else
-		disk_keys_name(creation->keys, &creation->alone);
-	if (!err)
-		memcpy(disk_of(creation)->key, creation->alone.disks[0].key, KEY_ID_BYTES);
-	ok = err ? none && make_key(creation, &failure) : make_image(creation, &failure);
-	if (!ok)
-		fail(creation, &failure);
-}
-
-static bool find_key(Creation *creation, Error *err)
-{
-	const DiskKeysWanted wanted = { .manifest = &creation->alone,
-					.epoch = creation->epoch,
-					.who = creation->who };
-
-	creation->keys = disk_keys_new(creation->engine, &wanted, on_key, creation, err);
-	return creation->keys;
 }
 
 /* What is there is judged as a start would: a plain image where an encrypted one is wanted is told.
@@ -262,7 +144,15 @@ static bool begin_disk(Creation *creation, Error *err)
 		return error_set(err, ERROR_CONFIG,
 				 "volume %s/%s is not there: read only it would stay empty",
 				 disk->pool, disk->volume);
-	return disk->encryption == DISK_LUKS ? find_key(creation, err) : make_image(creation, err);
+	creation->make = disk_make_new(creation->engine,
+				       &(DiskMakeWanted){ .manifest = &creation->file.manifest,
+							  .disk = creation->disk,
+							  .owner = creation->owner,
+							  .epoch = creation->epoch,
+							  .sparse = creation->sparse,
+							  .who = creation->who },
+				       on_made, creation, err);
+	return creation->make;
 }
 
 static void next(Creation *creation)
@@ -279,7 +169,7 @@ static void next(Creation *creation)
 		}
 	}
 	if (!ok || (creation->disk < count && !begin_disk(creation, &err)))
-		fail(creation, &err);
+		end(creation, &err);
 	else if (creation->disk == count)
 		end(creation, NULL);
 }

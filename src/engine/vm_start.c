@@ -6,6 +6,7 @@
 #include "engine/disk_keys.h"
 #include "engine/engine.h"
 #include "engine/keys.h"
+#include "engine/vm_tpm.h"
 #include "vmm/vm_file.h"
 
 enum { START_DEADLINE_MS = 120000 };
@@ -17,6 +18,9 @@ typedef struct Waiting {
 	bool any_file;
 	VmFile file;
 	DiskKeys *keys;
+	TpmKeys *tpm;
+	char who[KEY_WHO_SIZE];
+	uint64_t epoch;
 } Waiting;
 
 /* A row that may be replaced: of a VM that is not here any more. */
@@ -56,6 +60,9 @@ static void on_started(void *context, const Error *err)
 	Error failure = ERROR_INIT;
 
 	disk_keys_free(TAKE_PTR(vm->disk_keys));
+	if (!err && vm->tpm_keys && !tpm_keys_used(vm->tpm_keys, &failure))
+		log_warning(vm->engine->log, "vm=%s: %s", vm->record.name, failure.text);
+	tpm_keys_free(TAKE_PTR(vm->tpm_keys));
 	vm->record.state = err ? VM_FAILED : VM_RUNNING;
 	if (!vm_save(vm, &failure))
 		log_warning(vm->engine->log, "vm=%s: %s", vm->record.name, failure.text);
@@ -88,6 +95,8 @@ static bool start(Vm *vm, const VmFile *file, bool any_file, Error *err)
 		return false;
 	if (vm->disk_keys)
 		disk_keys_give(vm->disk_keys, &resolved);
+	if (vm->tpm_keys)
+		tpm_keys_give(vm->tpm_keys, &resolved);
 	vm->handle = vmm_start(&vmm_driver_qemu, vm->engine->base, &begin, &vm_events, vm,
 			       on_started, vm, err);
 	return vm->handle;
@@ -108,8 +117,9 @@ bool vm_parse_text(const Engine *engine, const char *path, const char *text, boo
 				     err);
 }
 
-/* A VM of this description: keys are those of its disks, or NULL; they are taken if it begins. */
-static bool begin(Engine *engine, const VmFile *file, bool any_file, DiskKeys **keys,
+/* A VM of this description: keys are those of its disks, tpm of its TPM, or NULL; they are taken if
+ * it begins. */
+static bool begin(Engine *engine, const VmFile *file, bool any_file, DiskKeys **keys, TpmKeys **tpm,
 		  ApiRequest *request, Error *err)
 {
 	VmRecord record, before = { 0 };
@@ -136,12 +146,14 @@ static bool begin(Engine *engine, const VmFile *file, bool any_file, DiskKeys **
 	if (!vm)
 		return false;
 	vm->disk_keys = *keys;
+	vm->tpm_keys = *tpm;
 	if (!vm_save(vm, err) || !start(vm, file, any_file, err)) {
 		Error ignored = ERROR_INIT;
 
 		/* An earlier life's row stays: it holds the epoch. */
 		vm->record = before;
 		vm->disk_keys = NULL;
+		vm->tpm_keys = NULL;
 		if (known ? !vm_save(vm, &ignored)
 			  : !store_delete(engine->store, STORE_VMS, record.manifest.uuid, &ignored))
 			log_debug(engine->log, "vm=%s: %s", record.name, ignored.text);
@@ -150,29 +162,57 @@ static bool begin(Engine *engine, const VmFile *file, bool any_file, DiskKeys **
 		return false;
 	}
 	*keys = NULL;
+	*tpm = NULL;
 	vm->starting = request;
 	return true;
 }
 
-/* What was free and whole may be so no more: all of it is looked at again. */
-static void on_keys(void *context, const Error *err)
-{
-	Waiting *waiting = context;
-	Error failure = err ? *err : ERROR_INIT;
-	bool ok = !err;
+static void on_tpm_keys(void *context, const Error *err);
 
-	if (ok) {
-		disk_keys_name(waiting->keys, &waiting->file.manifest);
-		ok = begin(waiting->engine, &waiting->file, waiting->any_file, &waiting->keys,
-			   waiting->request, &failure);
-	}
+static bool ask_tpm_keys(Waiting *waiting, Error *err)
+{
+	const TpmKeysWanted wanted = { .manifest = &waiting->file.manifest,
+				       .owner = waiting->engine->domain,
+				       .epoch = waiting->epoch,
+				       .who = waiting->who };
+
+	waiting->tpm = tpm_keys_new(waiting->engine, &wanted, on_tpm_keys, waiting, err);
+	return waiting->tpm;
+}
+
+/* What was free and whole may be so no more: all of it is looked at again. */
+static void on_all_keys(Waiting *waiting, const Error *err)
+{
+	Error failure = err ? *err : ERROR_INIT;
+	bool ok = !err && begin(waiting->engine, &waiting->file, waiting->any_file, &waiting->keys,
+				&waiting->tpm, waiting->request, &failure);
+
 	if (!ok) {
 		log_info(waiting->engine->log, "vm=%s does not start: %s",
 			 waiting->file.manifest.name, failure.text);
 		api_fail(waiting->request, &failure);
 	}
 	disk_keys_free(waiting->keys);
+	tpm_keys_free(waiting->tpm);
 	free(waiting);
+}
+
+static void on_tpm_keys(void *context, const Error *err)
+{
+	on_all_keys(context, err);
+}
+
+static void on_keys(void *context, const Error *err)
+{
+	Waiting *waiting = context;
+	Error failure = err ? *err : ERROR_INIT;
+
+	if (!err) {
+		disk_keys_name(waiting->keys, &waiting->file.manifest);
+		if (waiting->file.manifest.tpm && ask_tpm_keys(waiting, &failure))
+			return;
+	}
+	on_all_keys(waiting, failure.category ? &failure : NULL);
 }
 
 bool vm_start_text(Engine *engine, const char *path, const char *text, ApiRequest *request,
@@ -195,11 +235,18 @@ bool vm_start_text(Engine *engine, const char *path, const char *text, ApiReques
 		return false;
 	if (engine->keys)
 		wanted.without = resources_maybe_luks(&engine->config.resources, wanted.manifest);
-	if (!disk_keys_needed(&wanted))
-		return begin(engine, &waiting->file, waiting->any_file, &waiting->keys, request,
-			     err);
 	keys_caller(request, who);
-	wanted.epoch = old ? old->record.epoch : 1;
+	memcpy(waiting->who, who, sizeof(who));
+	wanted.epoch = waiting->epoch = old ? old->record.epoch : 1;
+	if (!disk_keys_needed(&wanted) && !waiting->file.manifest.tpm)
+		return begin(engine, &waiting->file, waiting->any_file, &waiting->keys,
+			     &waiting->tpm, request, err);
+	if (!disk_keys_needed(&wanted)) {
+		if (!ask_tpm_keys(waiting, err))
+			return false;
+		TAKE_PTR(waiting);
+		return true;
+	}
 	waiting->keys = disk_keys_new(engine, &wanted, on_keys, waiting, err);
 	if (!waiting->keys)
 		return false;

@@ -479,6 +479,9 @@ class Keys(CliTest):
         result = self.ask(engine, "key", "destroy", KEY["id"], "--yes")
         self.assertEqual(result.stdout, "destroyed: 2 versions\n")
         self.assertEqual(engine.next_request()["arguments"], {"key": KEY["id"]})
+        left = self.engine(key_destroy={"keys": 2, "left": 1})
+        self.assertIn("destroyed: 2 versions\n1 of their blobs could not be deleted yet",
+                      self.ask(left, "key", "destroy", KEY["id"], "--yes").stdout)
         self.ask(engine, "key", "destroy", KEY["id"], "--yes", "--version", "1")
         self.assertEqual(engine.next_request()["arguments"], {"key": KEY["id"], "version": 1})
 

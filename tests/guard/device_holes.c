@@ -239,6 +239,9 @@ bool held_break_row(HeldPair *pair, const DeviceRule *rule, const HeldField *fie
 		       break_bytes(pair, rule, field, (size_t)field->size * field->count - 1, "x");
 	case DEVICE_ZEROS:
 		return break_bytes(pair, rule, field, 0, "x");
+	case DEVICE_SEALED_BLOB:
+		return break_bytes(pair, rule, field, 5, "\4") &&
+		       break_bytes(pair, rule, field, 9, "x");
 	case DEVICE_COUNT:
 	case DEVICE_BYTES:
 	case DEVICE_BYTES_BESIDE:

@@ -43,6 +43,7 @@ static const char *const not_seen[] = {
 	"usb-ccid/pending_answers_num",
 	"usb-ccid/ulProtocolDataStructureSize",
 	"usb-redir-interface-info/interface_count",
+	"tpm-emulator/state_blobs.savestate.buffer",
 	"tpm-tis/state.rw_offset",
 	"tpm-tis/state.active_locty",
 	"tpm-tis/state.aborting_locty",

@@ -55,7 +55,7 @@ enum {
 typedef struct Streams {
 	uint32_t agreed;
 	unsigned int channels;
-	Buffer in[LIMIT_CHANNELS], out[LIMIT_CHANNELS];
+	Buffer in[LIMIT_STREAM_CHANNELS], out[LIMIT_STREAM_CHANNELS];
 } Streams;
 
 static bool keep(void *context, const uint8_t *bytes, size_t size, Error *err)
@@ -124,7 +124,7 @@ typedef struct Channel {
 typedef struct Machine {
 	Memory memory;
 	unsigned int multifd;
-	Channel channels[LIMIT_CHANNELS];
+	Channel channels[LIMIT_STREAM_CHANNELS];
 	RamKind sync;	  /* which records of main let it wait for the others */
 	bool placed_once; /* the destination's memory is behind userfaultfd */
 	size_t held_at;	  /* in main, as is where the package ends */
@@ -619,7 +619,7 @@ static int run_stream(int argc, char **argv)
 	AUTO_GUARD_DEVICE GuardDevice *device = NULL;
 	Error err = ERROR_INIT;
 
-	if (argc <= ARG_MAIN || argc - ARG_MAIN > LIMIT_CHANNELS)
+	if (argc <= ARG_MAIN || argc - ARG_MAIN > LIMIT_STREAM_CHANNELS)
 		die("which channels?");
 	if (!guard_features_parse(argv[ARG_AGREED], &streams.agreed, &err))
 		die("%s", err.text);

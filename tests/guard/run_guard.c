@@ -213,7 +213,7 @@ static const Mode modes[] = {
 
 static void read_channels(char **paths, int count, Files *files)
 {
-	if (count < 2 || count - 1 > LIMIT_CHANNELS)
+	if (count < 2 || count - 1 > LIMIT_STREAM_CHANNELS)
 		die("which channels?");
 	files->back = BUFFER_INIT(FILE_MAX);
 	read_whole(paths[0], &files->back);

@@ -14,7 +14,7 @@ typedef struct Files {
 	uint32_t agreed;
 	Buffer twin, dump, back;
 	unsigned int channels;
-	Buffer forward[LIMIT_CHANNELS];
+	Buffer forward[LIMIT_STREAM_CHANNELS];
 } Files;
 
 /* Owned by the caller; ends the program if it cannot be had. */

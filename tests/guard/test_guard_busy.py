@@ -9,12 +9,14 @@ import importlib.machinery
 import importlib.util
 import os
 import shutil
-import subprocess
 import sys
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(TOP, "tests/support"))
+import judged  # noqa: E402
+
 MAKER = os.path.join(TOP, "tests/qemustream/make-device-streams")
 
 
@@ -42,6 +44,7 @@ def more_devices(maker):
 
 def main():
     judge, outdir = sys.argv[1:]
+    judged.self_test()
     maker = load_maker()
     guest = os.environ.get("SEALIFT_GUEST_DIR", os.path.join(TOP, "build/guest"))
     old = os.environ.get("SEALIFT_STOCK_QEMU",
@@ -62,7 +65,8 @@ def main():
         recorder.dump(f"q35-{label}", binary, "pc-q35-7.2")
     maker.record_running(recorder, qemus, guest)
     recorder.finish()
-    return subprocess.run([judge, outdir, "compare"], check=False).returncode
+    wanted = [f"{state}-{label}" for state in ("run", "rest") for label in qemus]
+    return judged.judge([judge, outdir, "compare"], outdir, wanted + ["q35-new"])
 
 
 if __name__ == "__main__":

@@ -76,6 +76,8 @@ static uint32_t bytes_of_other(const DeviceRule *rule)
 static void add_others(Table *table, const DeviceRule *rule, bool before)
 {
 	static const uint8_t zeros[512];
+	static const uint8_t sealed[LIST_BYTES] = { 2, 1, 0, 10, 0, 0x16, 0, 0, 0, LIST_BYTES };
+	const bool is_tpm = !strcmp(rule->table, "tpm-emulator");
 
 	for (size_t row = 0; row < device_rules_count; row++) {
 		const DeviceRule *each = &device_rules[row];
@@ -88,13 +90,15 @@ static void add_others(Table *table, const DeviceRule *rule, bool before)
 		else if (each->check == DEVICE_COUNT)
 			add_field(table, each->other, "uint8", 1, ELEMENTS, zeros);
 		else
-			add_field(table, each->other, "buffer", bytes_of_other(each), 1, zeros);
+			add_field(table, each->other, "buffer", bytes_of_other(each), 1,
+				  is_tpm ? sealed : zeros);
 	}
 }
 
 static bool is_text(const DeviceRule *rule)
 {
-	return rule->check == DEVICE_RUNSTATE || rule->check == DEVICE_ZEROS;
+	return rule->check == DEVICE_RUNSTATE || rule->check == DEVICE_ZEROS ||
+	       rule->check == DEVICE_SEALED_BLOB;
 }
 
 static void make_held(Buffer *held, const DeviceRule *rule, int64_t value, const char *text)
@@ -162,6 +166,7 @@ static Case case_of(const DeviceRule *rule)
 		return (Case){ { 0, OTHER << most }, { -1, (OTHER << most) + 1 }, 2, 2 };
 	case DEVICE_RUNSTATE:
 	case DEVICE_ZEROS:
+	case DEVICE_SEALED_BLOB:
 	case DEVICE_CHECK_COUNT:
 		break;
 	}
@@ -238,6 +243,67 @@ static void test_texts(void **state)
 				assert_works(judge(rule, 0, 0, good[i], &err), &err);
 		if (rule->check == DEVICE_ZEROS)
 			assert_works(judge(rule, 0, 0, "", &err), &err);
+	}
+}
+
+/* A machine with a TPM whose three blobs are these; the last one may be empty, as it mostly is. */
+static bool judge_tpm(const uint8_t *blob, uint32_t size, uint32_t last_size, uint32_t flags,
+		      Error *err)
+{
+	static const char *const names[] = { "permanent", "volatil", "savestate" };
+	AUTO_BUFFER Buffer held = BUFFER_INIT(HELD_MAX);
+	AUTO_HELD_PAIR HeldPair pair = { 0 };
+	Table table = { .payload = BUFFER_INIT(HELD_MAX) };
+	char json[TEXT_MAX + 512], name[64];
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		uint32_t bytes = i == 2 ? last_size : size;
+		uint8_t number[4];
+
+		snprintf(name, sizeof(name), "state_blobs.%s_flags", names[i]);
+		store_be32(number, flags);
+		add_field(&table, name, "uint32", 4, 1, number);
+		snprintf(name, sizeof(name), "state_blobs.%s.size", names[i]);
+		store_be32(number, bytes);
+		add_field(&table, name, "uint32", 4, 1, number);
+		snprintf(name, sizeof(name), "state_blobs.%s.buffer", names[i]);
+		add_field(&table, name, "buffer", bytes, 1, blob);
+	}
+	snprintf(json, sizeof(json),
+		 DESCRIPTION("{\"name\": \"d\", \"instance_id\": 0, \"vmsd_name\": "
+			     "\"tpm-emulator\", \"version\": 0, \"fields\": [%s]}"),
+		 table.json);
+	put_section(&held, 7, "d", 0, table.payload.data, table.payload.used);
+	put_description(&held, json);
+	buffer_clear(&table.payload);
+	assert_works(held_pair_make(&pair, &held, &held, err), err);
+	return held_pair_judge(&pair, err);
+}
+
+static void test_tpm(void **state)
+{
+	static const uint8_t sealed[] = { 2, 1, 0, 10, 0, 0x16, 0, 0, 0, 14, 1, 2, 3, 4 };
+	/* A clear one, one of the files' key, other versions, another length of the header. */
+	static const uint8_t wrong[][2] = { { 5, 0x04 }, { 5, 0x09 }, { 5, 0x06 }, { 4, 1 },
+					    { 0, 1 },	 { 0, 3 },    { 1, 2 },	   { 3, 12 },
+					    { 9, 13 },	 { 9, 15 },   { 6, 1 } };
+	uint8_t blob[sizeof(sealed)];
+	Error err;
+
+	(void)state;
+	assert_works(judge_tpm(sealed, sizeof(sealed), 0, 0, &err), &err);
+	assert_works(judge_tpm(sealed, sizeof(sealed), sizeof(sealed), 0, &err), &err);
+	assert_refused(judge_tpm(sealed, sizeof(sealed), 0, 2, &err), GUARD_RULE_DEVICE_TPM,
+		       "permanent_flags", &err);
+	assert_refused(judge_tpm(sealed, 0, 0, 0, &err), GUARD_RULE_DEVICE_TPM, "permanent.size",
+		       &err);
+	assert_refused(judge_tpm(sealed, sizeof(sealed) - 1, 0, 0, &err), GUARD_RULE_DEVICE_TPM,
+		       "permanent.buffer", &err);
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		memcpy(blob, sealed, sizeof(blob));
+		blob[wrong[i][0]] = wrong[i][1];
+		assert_refused(judge_tpm(blob, sizeof(blob), 0, 0, &err), GUARD_RULE_DEVICE_TPM,
+			       "permanent.buffer", &err);
 	}
 }
 
@@ -489,6 +555,7 @@ int main(void)
 		cmocka_unit_test(test_each_row),
 		cmocka_unit_test(test_error_log),
 		cmocka_unit_test(test_texts),
+		cmocka_unit_test(test_tpm),
 		cmocka_unit_test(test_rows_are_whole),
 		cmocka_unit_test(test_each_family_has_a_row),
 		cmocka_unit_test(test_sections),

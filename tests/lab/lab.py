@@ -151,6 +151,52 @@ accel = "{lab.accel}";
         with open(self.config, "w", encoding="utf-8") as file:
             file.write(text)
 
+    # --- its key manager ---
+
+    def make_keys(self):
+        """What a key manager of this host needs to move keys, as the configuration says it: a root key,
+        and certificates of its domain."""
+        self.root_key = os.path.join(self.directory, "root.key")
+        run([os.path.join(self.lab.bin, "sealift"), "key", "root", "init", self.root_key])
+        self.lab.pki(self.domain, "issue", "keyd")
+        return self.keys_text()
+
+    def keys_text(self, certificates=True, extra=""):
+        files = os.path.join(self.lab.directory, "pki", self.domain, "keyd")
+        names = {"certificate": "sign.crt", "key": "sign.key", "agree_certificate": "agree.crt",
+                 "agree_key": "agree.key"} if certificates else {}
+        settings = "".join(f' {name} = "{files}/{file}";' for name, file in names.items())
+        return f'keys = {{ root = "{self.root_key}";{settings} {extra} }};'
+
+    def keys_serve(self, seconds=30):
+        """Waits until the key manager answers."""
+        def look():
+            with contextlib.suppress(LabError):
+                return self.call("key-backends")
+            return None
+        return wait_for(f"answer of the key manager of {self.name}", look, seconds)
+
+    def keys_of(self, vm):
+        """All keys of a VM, by its UUID: {id: key}, the newest version of each."""
+        keys, cursor = {}, 0
+        while True:
+            page = self.call("key-list", vm=vm, **({"cursor": cursor} if cursor else {}))
+            for key in page["keys"]:
+                if key["version"] >= keys.get(key["id"], key)["version"]:
+                    keys[key["id"]] = key
+            cursor = page["cursor"]
+            if not cursor:
+                return keys
+
+    def key_log(self, key=None):
+        """The key manager's log, of one key or whole."""
+        entries = []
+        while True:
+            page = self.call("key-audit", first=len(entries) + 1)["entries"]
+            entries += page
+            if not page:
+                return [entry for entry in entries if key in (None, entry["key"])]
+
     def start(self, wrapper=(), seconds=30):
         """Starts the engine and waits until it serves."""
         log = open(self.log_path, "ab")
@@ -387,8 +433,10 @@ class Lab:
     def vm_text(self, name="vm1", memory=256, walker_mem=128, rate=500, seed=1, disk=None, mode="required",
                 populate="full", append="", nic=True, machine="pc-q35-10.0", mac="52:54:00:77:00:05",
                 ip=GUEST_ADDRESS):
-        """A VM description file."""
-        disks = (f'disks = ( {{ pool = "shared"; volume = "{disk}"; format = "raw"; }} );' if disk else "")
+        """A VM description file. `disk` is the name of a raw volume, or whole descriptions of disks."""
+        if disk and "{" not in disk:
+            disk = f'{{ pool = "shared"; volume = "{disk}"; format = "raw"; }}'
+        disks = f"disks = ( {disk} );" if disk else ""
         nics = f'nics = ( {{ network = "lan"; mac = "{mac}"; }} );' if nic else ""
         digest = zlib.crc32(f"{name} {seed}".encode())
         uuid = f"7c0ffee0-0000-4000-8000-{digest:012x}"

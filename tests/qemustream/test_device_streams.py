@@ -11,10 +11,14 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(TOP, "tests/support"))
+import judged  # noqa: E402
 
 
 def main():
     judge, outdir = sys.argv[1:]
+    judged.self_test()
     shutil.rmtree(outdir, ignore_errors=True)
     guest = os.environ.get("SEALIFT_GUEST_DIR", os.path.join(TOP, "build/guest"))
     old = os.environ.get("SEALIFT_STOCK_QEMU",
@@ -23,7 +27,9 @@ def main():
                            "--old", old], check=False)
     if made.returncode:
         return made.returncode
-    return subprocess.run([judge, outdir], check=False).returncode
+    running = os.path.exists(os.path.join(guest, "initrd.img"))
+    return judged.judge([judge, outdir], outdir,
+                        ["q35-new"] + (["run-new", "rest-new"] if running else []))
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ class Keys(unittest.TestCase):
         self.assertNotEqual(fresh["fingerprint"], key["fingerprint"])
         self.assertEqual(self.cli("show", key["id"], "--version", "1")[0]["state"], "deactivated")
         self.assertEqual(self.host.call("key-verify"), {"entries": 3, "keys": 2, "done": True})
-        self.assertEqual(self.cli("destroy", key["id"], "--yes"), [{"keys": 2}])
+        self.assertEqual(self.cli("destroy", key["id"], "--yes"), [{"keys": 2, "left": 0}])
         self.assertEqual({k["state"] for k in self.cli("list")}, {"destroyed"})
         actions = [entry["action"] for entry in self.cli("audit")]
         self.assertEqual(actions, ["created", "rotated", "created", "wiped", "retired", "wiped"])

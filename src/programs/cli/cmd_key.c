@@ -41,6 +41,14 @@ const CliOption cmd_key_destroy_options[] = {
 	{ NULL, NULL, NULL },
 };
 
+typedef enum AbandonOption { ABANDON_REASON, ABANDON_VERSION, ABANDON_YES } AbandonOption;
+const CliOption cmd_key_abandon_options[] = {
+	[ABANDON_REASON] = { "reason", "TEXT", "why, for the log; must be given" },
+	[ABANDON_VERSION] = { "version", "N", "this one; the newest if not given" },
+	[ABANDON_YES] = { "yes", NULL, "do not ask whether you are sure" },
+	{ NULL, NULL, NULL },
+};
+
 typedef enum AuditOption { AUDIT_FIRST } AuditOption;
 const CliOption cmd_key_audit_options[] = {
 	[AUDIT_FIRST] = { "first", "N", "the first entry to print; 1 if not given" },
@@ -205,30 +213,42 @@ bool cmd_key_list(CliContext *context, const CliInput *input, Error *err)
 	return true;
 }
 
+static bool can_ask(const char *command, Error *err)
+{
+	return isatty(STDIN_FILENO) ||
+	       error_set(err, ERROR_USAGE, "%s: nobody can be asked here; say --yes if you are sure",
+			 command);
+}
+
+/* After the question. */
+static bool is_yes(Error *err)
+{
+	char answer[16] = "";
+
+	fflush(stderr);
+	return (fgets(answer, sizeof(answer), stdin) && !strcmp(answer, "yes\n")) ||
+	       error_set(err, ERROR_CANCELLED, "nothing was changed");
+}
+
 static bool confirm(const char *key, const char *version, Error *err)
 {
-	char safe[TEXT_CELL_SIZE], answer[16] = "";
+	char safe[TEXT_CELL_SIZE];
 
-	if (!isatty(STDIN_FILENO))
-		return error_set(
-			err, ERROR_USAGE,
-			"key destroy: nobody can be asked here; say --yes if you are sure");
+	if (!can_ask("key destroy", err))
+		return false;
 	text_escape(key, safe, sizeof(safe));
 	fprintf(stderr,
 		"Whatever only %s of key %s opens cannot be read by anybody any more.\n"
 		"Is it no longer needed for certain? Type yes: ",
 		version ? "this version" : "a version", safe);
-	fflush(stderr);
-	if (!fgets(answer, sizeof(answer), stdin) || strcmp(answer, "yes\n"))
-		return error_set(err, ERROR_CANCELLED, "nothing was changed");
-	return true;
+	return is_yes(err);
 }
 
 bool cmd_key_destroy(CliContext *context, const CliInput *input, Error *err)
 {
 	AUTO_JSON json_t *arguments = json_object(), *body = NULL;
 	const char *version = input->values[DESTROY_VERSION];
-	uint64_t keys = 0;
+	uint64_t keys = 0, left = 0;
 
 	if (!api_put_text(arguments, "key", input->words[0], err) ||
 	    !put_number(arguments, "version", version, err) ||
@@ -239,8 +259,42 @@ bool cmd_key_destroy(CliContext *context, const CliInput *input, Error *err)
 	if (context->json)
 		return text_print_json(stdout, body, err);
 	(void)api_u64(body, "keys", &keys);
+	(void)api_u64(body, "left", &left);
 	printf("destroyed: %llu version%s\n", (unsigned long long)keys, keys == 1 ? "" : "s");
+	if (left)
+		printf("%llu of their blobs could not be deleted yet; they open nothing (sealift key "
+		       "audit)\n",
+		       (unsigned long long)left);
 	return true;
+}
+
+static bool confirm_abandoning(const char *key, Error *err)
+{
+	char safe[TEXT_CELL_SIZE];
+
+	if (!can_ask("key abandon", err))
+		return false;
+	text_escape(key, safe, sizeof(safe));
+	fprintf(stderr,
+		"If key %s left for another host it is active here again, though that host may have\n"
+		"it too; if it came from one it is destroyed here.\n"
+		"Is its VM where it should be for certain? Type yes: ",
+		safe);
+	return is_yes(err);
+}
+
+bool cmd_key_abandon(CliContext *context, const CliInput *input, Error *err)
+{
+	AUTO_JSON json_t *arguments = json_object();
+	const char *reason = input->values[ABANDON_REASON];
+
+	if (!reason)
+		return error_set(err, ERROR_USAGE, "key abandon: --reason is missing");
+	return api_put_text(arguments, "key", input->words[0], err) &&
+	       api_put_text(arguments, "reason", reason, err) &&
+	       put_number(arguments, "version", input->values[ABANDON_VERSION], err) &&
+	       (input->values[ABANDON_YES] || confirm_abandoning(input->words[0], err)) &&
+	       ask_for_key(context, "key-abandon", TAKE_PTR(arguments), err);
 }
 
 bool cmd_key_backends(CliContext *context, const CliInput *input, Error *err)

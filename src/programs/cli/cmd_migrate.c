@@ -8,7 +8,7 @@
 #include "programs/cli/text.h"
 
 enum {
-	CHANNELS_MAX = LIMIT_CHANNELS - 1, /* beside main */
+	CHANNELS_MAX = LIMIT_STREAM_CHANNELS - 1, /* beside main */
 	DOWNTIME_MAX_MS = 2000 * 1000,	   /* QEMU's own bound of downtime-limit */
 };
 
@@ -16,6 +16,7 @@ typedef enum MigrateOption {
 	MIGRATE_CHANNELS,
 	MIGRATE_BANDWIDTH,
 	MIGRATE_MAX_DOWNTIME,
+	MIGRATE_KEEP_KEYS,
 	MIGRATE_DETACH,
 } MigrateOption;
 const CliOption cmd_migrate_options[] = {
@@ -24,6 +25,8 @@ const CliOption cmd_migrate_options[] = {
 				"at most this much on the wire: 100M (bytes a second), 10Gbit" },
 	[MIGRATE_MAX_DOWNTIME] = { "max-downtime", "MS",
 				   "the longest pause of the guest to aim at, in milliseconds" },
+	[MIGRATE_KEEP_KEYS] = { "keep-keys", NULL,
+				"keep the keys of the VM's disks here too, instead of destroying them" },
 	[MIGRATE_DETACH] = { "detach", NULL, "return as soon as the migration has begun" },
 	{ NULL, NULL, NULL },
 };
@@ -47,6 +50,8 @@ static bool put_options(json_t *arguments, const CliInput *input, Error *err)
 	if (bandwidth &&
 	    (!parse_rate(bandwidth, &value, err) || !put_u64(arguments, "bandwidth", value, err)))
 		return false;
+	if (input->values[MIGRATE_KEEP_KEYS] && json_object_set_new(arguments, "keep_keys", json_true()))
+		return error_set(err, ERROR_INTERNAL, "no memory for a request");
 	return !downtime ||
 	       (parse_u64(downtime, "--max-downtime", 1, DOWNTIME_MAX_MS, &value, err) &&
 		put_u64(arguments, "max_downtime_ms", value, err));

@@ -89,10 +89,10 @@ static bool read_options(const InspectGuardOptions *options, GuardExpected *expe
 {
 	/* Xbzrle goes with a main channel alone. */
 	uint64_t channels =
-		expected->agreed & GUARD_AGREED(GUARD_XBZRLE) ? 1 : (uint64_t)LIMIT_CHANNELS;
+		expected->agreed & GUARD_AGREED(GUARD_XBZRLE) ? 1 : (uint64_t)LIMIT_STREAM_CHANNELS;
 
 	if (options->channels &&
-	    !parse_u64(options->channels, "--channels", 1, LIMIT_CHANNELS, &channels, err))
+	    !parse_u64(options->channels, "--channels", 1, LIMIT_STREAM_CHANNELS, &channels, err))
 		return false;
 	expected->channels = (unsigned int)channels;
 	if (!options->twin || !options->dump)
@@ -145,7 +145,7 @@ static Guard *make_destination(const InspectGuardOptions *options, char *disks, 
 	const GuardOptions how = { .mode = GUARD_ENFORCE, .side = GUARD_DESTINATION };
 	AUTO_BUFFER Buffer twin = BUFFER_INIT(TWIN_MAX);
 	AUTO_BUFFER Buffer dump = BUFFER_INIT(DUMP_BYTES_MAX);
-	GuardExpected expected = { .channels = LIMIT_CHANNELS };
+	GuardExpected expected = { .channels = LIMIT_STREAM_CHANNELS };
 	GuardNode nodes[GUARD_NODES_MAX];
 
 	if (!read_agreed(options, &expected, err) || !read_options(options, &expected, err) ||

@@ -110,6 +110,23 @@ static void warn_if_unguarded(FILE *stream, const json_t *object)
 			"  WARNING: this host's guard only warns. A stream that breaks its rules reaches QEMU.\n");
 }
 
+/* What became of them on this host. "exposed": active here, as if nothing had been, but for what the
+ * other domain may have read. */
+static void print_keys(FILE *stream, const json_t *migration)
+{
+	const json_t *keys = json_object_get(migration, "keys");
+	const char *outcome = api_text(keys, "outcome");
+	char word[TEXT_CELL_SIZE];
+	uint64_t count;
+
+	if (!outcome || !api_u64(keys, "count", &count))
+		return;
+	text_escape(outcome, word, sizeof(word));
+	fprintf(stream, "  %-32s%llu %s\n", "keys on this host", (unsigned long long)count, word);
+	if (!strcmp(outcome, "exposed"))
+		fprintf(stream, "  WARNING: the other domain may have read the VM's keys. Make new ones.\n");
+}
+
 void report_short_id(const json_t *migration, char out[REPORT_ID_SHORT])
 {
 	const char *id = api_text(migration, "migration");
@@ -131,6 +148,7 @@ void report_print(FILE *stream, const json_t *migration)
 	else
 		fprintf(stream, "%s runs on %s (migration %s)\n", vm, peer, id);
 	print_rows(stream, report, report_rows, ARRAY_SIZE(report_rows));
+	print_keys(stream, migration);
 	warn_if_readable(stream, report);
 	warn_if_unguarded(stream, report);
 }
@@ -141,6 +159,7 @@ void report_print_details(FILE *stream, const json_t *migration)
 	const json_t *report = json_object_get(migration, "report");
 
 	print_rows(stream, migration, detail_rows, ARRAY_SIZE(detail_rows));
+	print_keys(stream, migration);
 	if (api_text(failure, "text")) {
 		fprintf(stream, "  %-32s", "error");
 		text_print(stream, api_text(failure, "text"));

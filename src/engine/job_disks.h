@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Disks that are copied by a migration (manifest: transfer).
+ *
+ * At the destination each gets a new image, under a key of this host's own if it is encrypted, and a
+ * storage daemon (vmm/storage_daemon.h) that receives it; at the switchover the daemons end and the VM's
+ * hypervisor takes the images. Undone, daemons, images and keys go; they are known by the VM's row too,
+ * so that a restart in between leaves nothing.
+ *
+ * At the source the VM's hypervisor mirrors each disk (vmm/disk_mirror.h) to a socket of ours, whose
+ * connection goes to the mover. After the move its image and key are destroyed.
+ */
+#ifndef SEALIFT_ENGINE_JOB_DISKS_H
+#define SEALIFT_ENGINE_JOB_DISKS_H
+
+#include "engine/engine.h"
+
+/* --- destination: job_disks_in.c --- */
+
+/* Begins to make what receives the disks of job->incoming. hypervisor_on_disks tells when it is done. */
+MUST_CHECK bool disks_in_prepare(Job *job, Error *err);
+/* Whether all of it stands; true where no disk is copied. */
+bool disks_in_ready(const Job *job);
+/* Connects the mover with each daemon. */
+MUST_CHECK bool disks_in_connect(Job *job, Error *err);
+/* HV_ATTACH: answered by migration_on_hv_done. */
+MUST_CHECK bool disks_in_attach(Job *job, Error *err);
+/* The reservation is undone: nothing of the copies stays, as far as this process can see to it. */
+void disks_in_undo(Job *job);
+/* Lets go of what is left of them. */
+void disks_in_free(Job *job);
+
+/* --- source: job_disks_out.c --- */
+
+/* Says in the manifest of a VM that is about to leave how its disks come along, by their pools. */
+void disks_out_choose(const Engine *engine, Manifest *manifest);
+/* HV_MIRROR, HV_DETACH, HV_UNMIRROR: answered by migration_on_hv_done. */
+MUST_CHECK bool disks_out_mirror(Job *job, Error *err);
+MUST_CHECK bool disks_out_detach(Job *job, Error *err);
+MUST_CHECK bool disks_out_unmirror(Job *job, Error *err);
+void disks_out_free(Job *job);
+/* The VM is the destination's: images that were copied, and their keys, are destroyed here. */
+void disks_out_destroy(Job *job);
+
+#endif
