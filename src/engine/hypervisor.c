@@ -332,8 +332,11 @@ static bool prepare(Job *job, Error *err)
 	*job->incoming = RESOLVED_VM_INIT;
 	start.vm = job->incoming;
 	peer_domain(migration_record(job->migration)->peer_id, domain);
-	if (!resources_resolve(start.resources, &job->vm->record.manifest, domain, NULL, job->incoming, err))
+	/* The peer's words, which have been judged; the row has not yet what is made here. */
+	if (!resources_resolve(start.resources, &migration_vm(job->migration)->manifest, domain, NULL,
+			       job->incoming, err))
 		return false;
+	disks_in_forget_keys(&job->incoming->manifest);
 	key_transfer_mark_late(job->incoming);
 	job->vm->handle = vmm_prepare_incoming(&vmm_driver_qemu, engine->base, &start, &vm_events, job->vm,
 					       done_prepare, job->vm, err);

@@ -17,6 +17,9 @@
 
 /* --- destination: job_disks_in.c --- */
 
+/* A copy gets a key of ours: which one opens it at the peer says nothing here, and is taken out of the
+ * manifest. Such a manifest is not for manifest_check until the copies are made. */
+void disks_in_forget_keys(Manifest *manifest);
 /* Begins to make what receives the disks of job->incoming. hypervisor_on_disks tells when it is done. */
 MUST_CHECK bool disks_in_prepare(Job *job, Error *err);
 /* Whether all of it stands; true where no disk is copied. */

@@ -201,6 +201,15 @@ static void make_next(DisksIn *disks)
 		fail(disks, &err);
 }
 
+void disks_in_forget_keys(Manifest *manifest)
+{
+	for (size_t i = 0; i < manifest->disks_count; i++)
+		if (manifest->disks[i].transfer == DISK_COPIED) {
+			memset(manifest->disks[i].key, 0, sizeof(manifest->disks[i].key));
+			manifest->disks[i].key_version = 0;
+		}
+}
+
 bool disks_in_prepare(Job *job, Error *err)
 {
 	DisksIn *disks;

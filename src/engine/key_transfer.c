@@ -7,6 +7,7 @@
 
 #include "engine/disk_keys.h"
 #include "engine/keys.h"
+#include "engine/vm_tpm.h"
 
 /* --- steps of the transfer --- */
 
@@ -114,6 +115,7 @@ typedef struct Opening {
 	Engine *engine;
 	uint64_t job;
 	DiskKeys *keys;
+	TpmKeys *tpm;
 } Opening;
 
 static void end_opening(Opening *opening, const Error *err)
@@ -122,6 +124,7 @@ static void end_opening(Opening *opening, const Error *err)
 
 	/* The hypervisor has read the values, or never will. */
 	disk_keys_free(opening->keys);
+	tpm_keys_free(opening->tpm);
 	free(opening);
 	if (!job)
 		return;
@@ -144,6 +147,13 @@ static bool open_disks(Opening *opening, Error *err)
 		return error_set(err, ERROR_HYPERVISOR, "the VM has no process");
 	if (opening->keys)
 		disk_keys_give(opening->keys, incoming);
+	if (opening->tpm) {
+		/* There will be state of it here, which goes if the VM does not come after all. */
+		job->vm->record.copies |= VM_COPY_TPM;
+		if (!vm_save(job->vm, err))
+			return false;
+		tpm_keys_give(opening->tpm, incoming);
+	}
 	/* Copies have their turn when they are whole. */
 	for (size_t i = 0; i < incoming->manifest.disks_count; i++)
 		incoming->disks[i].late = incoming->manifest.disks[i].transfer == DISK_STAYS &&
@@ -154,12 +164,47 @@ static bool open_disks(Opening *opening, Error *err)
 	return ok;
 }
 
-static void on_disk_keys(void *context, const Error *err)
+static void on_tpm_keys(void *context, const Error *err)
 {
 	Opening *opening = context;
 	Error failure = err ? *err : ERROR_INIT;
 
 	if (err || !open_disks(opening, &failure))
+		end_opening(opening, &failure);
+}
+
+static bool ask_tpm_keys(Opening *opening, Error *err)
+{
+	Job *job = job_find(opening->engine, opening->job);
+	char who[KEY_WHO_SIZE];
+	TpmKeysWanted wanted = { .who = who };
+
+	if (!job || !job->vm)
+		return error_set(err, ERROR_CANCELLED, "the migration has ended");
+	name_migration(migration_record(job->migration), who);
+	wanted.manifest = &job->vm->record.manifest;
+	wanted.owner = job->vm->record.owner;
+	wanted.epoch = migration_record(job->migration)->epoch;
+	wanted.migration = migration_record(job->migration)->id;
+	opening->tpm = tpm_keys_new(opening->engine, &wanted, on_tpm_keys, opening, err);
+	return opening->tpm;
+}
+
+/* What is left to be asked for, or all is here. */
+static bool go_on(Opening *opening, Error *err)
+{
+	const Job *job = job_find(opening->engine, opening->job);
+
+	return job && job->vm && job->vm->record.manifest.tpm ? ask_tpm_keys(opening, err) :
+								 open_disks(opening, err);
+}
+
+static void on_disk_keys(void *context, const Error *err)
+{
+	Opening *opening = context;
+	Error failure = err ? *err : ERROR_INIT;
+
+	if (err || !go_on(opening, &failure))
 		end_opening(opening, &failure);
 }
 
@@ -185,7 +230,7 @@ bool key_transfer_open_disks(Job *job, Error *err)
 		opening->keys = disk_keys_new(job->engine, &wanted, on_disk_keys, opening, err);
 		ok = opening->keys != NULL;
 	} else {
-		ok = open_disks(opening, err);
+		ok = go_on(opening, err);
 	}
 	if (!ok)
 		free(opening);
@@ -194,6 +239,7 @@ bool key_transfer_open_disks(Job *job, Error *err)
 
 void key_transfer_mark_late(ResolvedVm *vm)
 {
+	vm->tpm.late = vm->manifest.tpm;
 	for (size_t i = 0; i < vm->manifest.disks_count; i++)
 		vm->disks[i].late |= migration_disk_brings_key(&vm->manifest.disks[i]);
 }

@@ -9,6 +9,7 @@
 #include "engine/job_disks.h"
 #include "engine/key_transfer.h"
 #include "engine/quota.h"
+#include "vmm/vtpm.h"
 
 const char *peer_domain(const char *spiffe_id, char domain[LIMIT_DOMAIN])
 {
@@ -317,12 +318,7 @@ static bool take_incoming(Engine *engine, Job *job, Error *err)
 	Vm *vm = vm_find_uuid(engine, wanted->manifest.uuid);
 	VmRecord record = *wanted;
 
-	/* A copy gets a key of ours: the peer's says nothing here. */
-	for (size_t i = 0; i < record.manifest.disks_count; i++)
-		if (record.manifest.disks[i].transfer == DISK_COPIED) {
-			memset(record.manifest.disks[i].key, 0, sizeof(record.manifest.disks[i].key));
-			record.manifest.disks[i].key_version = 0;
-		}
+	disks_in_forget_keys(&record.manifest);
 	if (vm && (vm->handle || vm->job))
 		return error_set(err, ERROR_CONFLICT, "VM %s still has a process here", wanted->manifest.uuid);
 
@@ -340,6 +336,22 @@ static bool take_incoming(Engine *engine, Job *job, Error *err)
 	return vm_save(vm, err);
 }
 
+/* How its disks came, or would have gone, is over. */
+static void forget_transfer(VmRecord *vm)
+{
+	for (size_t i = 0; i < vm->manifest.disks_count; i++)
+		vm->manifest.disks[i].transfer = DISK_STAYS;
+	vm->copies = 0;
+}
+
+static void destroy_tpm(Engine *engine, const VmRecord *vm)
+{
+	Error err = ERROR_INIT;
+
+	if (!vtpm_destroy_state(&engine->config.resources, vm->manifest.uuid, &err))
+		engine_warn(engine, "VM %s: what its TPM stored is still here: %.300s", vm->name, err.text);
+}
+
 /* A reservation that is undone leaves nothing, or what was known of an earlier stay. */
 static bool drop_incoming(Job *job, Error *err)
 {
@@ -347,6 +359,9 @@ static bool drop_incoming(Job *job, Error *err)
 
 	if (!vm)
 		return true;
+	if (vm->record.copies & VM_COPY_TPM)
+		destroy_tpm(job->engine, &vm->record);
+	forget_transfer(&vm->record);
 	if (vm->record.seen_epoch || vm->record.state == VM_MOVED) {
 		vm->record.state = VM_MOVED;
 		if (vm->record.seen_epoch)
@@ -363,14 +378,6 @@ static bool drop_incoming(Job *job, Error *err)
 	vm->job = NULL;
 	vm_forget(vm);
 	return true;
-}
-
-/* How its disks came, or would have gone, is over. */
-static void forget_transfer(VmRecord *vm)
-{
-	for (size_t i = 0; i < vm->manifest.disks_count; i++)
-		vm->manifest.disks[i].transfer = DISK_STAYS;
-	vm->copies = 0;
 }
 
 static bool port_vm_changed(void *context, Migration *m, VmState state, Error *err)
@@ -393,6 +400,8 @@ static bool port_vm_changed(void *context, Migration *m, VmState state, Error *e
 	if (state == VM_MOVED) {
 		job->vm->record.instance[0] = '\0';
 		disks_out_destroy(job);
+		if (job->vm->record.manifest.tpm && !migration_record(m)->keep_keys)
+			destroy_tpm(job->engine, &job->vm->record);
 	}
 	if (state == VM_RUNNING)
 		forget_transfer(&job->vm->record);

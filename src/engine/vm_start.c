@@ -19,7 +19,7 @@ typedef struct Waiting {
 	VmFile file;
 	DiskKeys *keys;
 	TpmKeys *tpm;
-	char who[KEY_WHO_SIZE];
+	char who[KEY_WHO_SIZE], owner[LIMIT_DOMAIN];
 	uint64_t epoch;
 } Waiting;
 
@@ -130,7 +130,9 @@ static bool begin(Engine *engine, const VmFile *file, bool any_file, DiskKeys **
 		return false;
 	memset(&record, 0, sizeof(record));
 	snprintf(record.name, sizeof(record.name), "%s", file->manifest.name);
-	snprintf(record.owner, sizeof(record.owner), "%s", engine->domain);
+	/* One that came from another domain stays its: its keys say so, and its home would not take it
+	 * back as another's. */
+	snprintf(record.owner, sizeof(record.owner), "%s", vm ? vm->record.owner : engine->domain);
 	record.epoch = vm ? vm->record.epoch : 1;
 	record.state = VM_STARTING;
 	record.mode = file->mode;
@@ -172,7 +174,7 @@ static void on_tpm_keys(void *context, const Error *err);
 static bool ask_tpm_keys(Waiting *waiting, Error *err)
 {
 	const TpmKeysWanted wanted = { .manifest = &waiting->file.manifest,
-				       .owner = waiting->engine->domain,
+				       .owner = waiting->owner,
 				       .epoch = waiting->epoch,
 				       .who = waiting->who };
 
@@ -238,6 +240,8 @@ bool vm_start_text(Engine *engine, const char *path, const char *text, ApiReques
 	keys_caller(request, who);
 	memcpy(waiting->who, who, sizeof(who));
 	wanted.epoch = waiting->epoch = old ? old->record.epoch : 1;
+	snprintf(waiting->owner, sizeof(waiting->owner), "%s",
+		 old ? old->record.owner : engine->domain);
 	if (!disk_keys_needed(&wanted) && !waiting->file.manifest.tpm)
 		return begin(engine, &waiting->file, waiting->any_file, &waiting->keys,
 			     &waiting->tpm, request, err);

@@ -39,7 +39,7 @@ static bool opens(const ManifestDisk *disk, const OfferedKey *key)
 static bool needs(const Manifest *manifest, const OfferedKey *key)
 {
 	if (key->purpose != KEY_IMAGE)
-		return manifest->tpm && strcmp(key->slot, tpm_slot) == 0;
+		return manifest->tpm && strcmp(key->slot, tpm_slot) == 0 && key->version == 1;
 	for (size_t i = 0; i < manifest->disks_count; i++)
 		if (migration_disk_brings_key(&manifest->disks[i]) &&
 		    strcmp(manifest->disks[i].volume, key->slot) == 0)

@@ -244,6 +244,16 @@ bool nbd_guard_end(NbdGuard *guard, NbdFrom from, size_t left, Error *err)
 	return good;
 }
 
+bool nbd_guard_is_open(NbdGuard *guard)
+{
+	bool open;
+
+	pthread_mutex_lock(&guard->lock);
+	open = guard->phase >= NBD_PHASE_ABORTED;
+	pthread_mutex_unlock(&guard->lock);
+	return open;
+}
+
 void nbd_guard_counters(NbdGuard *guard, NbdGuardCounters *ret_counters)
 {
 	pthread_mutex_lock(&guard->lock);

@@ -108,6 +108,10 @@ MUST_CHECK bool nbd_guard_watch(NbdGuard *guard, NbdFrom from, const uint8_t *by
  */
 MUST_CHECK bool nbd_guard_end(NbdGuard *guard, NbdFrom from, size_t left, Error *err);
 
+/* Whether the handshake is behind it, or the client gave it up: from then on neither side has to be
+ * answered at once. From any thread. */
+bool nbd_guard_is_open(NbdGuard *guard);
+
 /* What passed, for the report and for progress. */
 typedef struct NbdGuardCounters {
 	uint64_t requests;	/* of all commands */

@@ -44,8 +44,11 @@ typedef struct VmRecord {
 	uint64_t seen_epoch;	   /* of an earlier stay here, 0: none; kept while one is incoming */
 	char instance[LIMIT_NAME]; /* names its process for the hypervisor's driver; "": none */
 	Manifest manifest;
-	uint64_t copies; /* while it comes in: bit i, the image of disk i was made for it */
+	uint64_t copies; /* while it comes in: bit i, the image of disk i was made for it; VM_COPY_TPM */
 } VmRecord;
+
+/* Of VmRecord.copies: there may be state of its TPM, which came with it. */
+#define VM_COPY_TPM (UINT64_C(1) << LIMIT_DISKS)
 
 typedef enum MigrationRole { MIGRATION_SOURCE, MIGRATION_DESTINATION, MIGRATION_ROLE_COUNT } MigrationRole;
 extern const char *const migration_role_words[MIGRATION_ROLE_COUNT];

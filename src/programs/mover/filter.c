@@ -57,6 +57,12 @@ bool filter_watch_end(const Filter *filter, unsigned int channel, Error *err)
 	       filter->row->watch_end(filter->context, channel, err);
 }
 
+bool filter_is_open(const Filter *filter, unsigned int channel)
+{
+	return !filter->row || !filter->row->is_open ||
+	       filter->row->is_open(filter->context, channel);
+}
+
 void filter_counters(const Filter *filter, GuardCounters *ret_counters)
 {
 	*ret_counters = (GuardCounters){ .ram_pages = 0 };

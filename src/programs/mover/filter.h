@@ -56,6 +56,9 @@ typedef struct StreamFilter {
 	bool (*watch)(void *context, unsigned int channel, const uint8_t *bytes, size_t size,
 		      Error *err);
 	bool (*watch_end)(void *context, unsigned int channel, Error *err);
+	/* Whether the peer has given the answers for which this side's own end does nothing else
+	 * (MoverConfig.handshake_us); NULL: there are none. By the main thread, at any time. */
+	bool (*is_open)(void *context, unsigned int channel);
 } StreamFilter;
 
 /* The guard of the stream's channels, and that of disks' (nbd/nbd_guard.h); not asked for where
@@ -81,6 +84,8 @@ MUST_CHECK bool filter_end(const Filter *filter, unsigned int channel, size_t le
 MUST_CHECK bool filter_watch(const Filter *filter, unsigned int channel, const uint8_t *bytes,
 			     size_t size, Error *err);
 MUST_CHECK bool filter_watch_end(const Filter *filter, unsigned int channel, Error *err);
+/* True without a filter: nobody knows then. */
+bool filter_is_open(const Filter *filter, unsigned int channel);
 /* Zeros without a filter. */
 void filter_counters(const Filter *filter, GuardCounters *ret_counters);
 void filter_close(Filter *filter);

@@ -11,6 +11,10 @@
 
 static_assert((int)NBD_GUARD_WINDOW <= (int)FILTER_REST_MAX, "what is left fits before a record");
 
+/* A mirror that waits with each write of its guest (vmm/disk_mirror.h) brings these too: see
+ * NBD_GUARD_IN_FLIGHT_BYTES. */
+#define IN_FLIGHT_BYTES (UINT64_C(512) << 20)
+
 typedef struct Disk {
 	NbdGuard *guard;
 	/* Mode warn, and a rule was broken: from here on everything passes, both ways. */
@@ -42,7 +46,8 @@ static bool open_disk(NbdFilter *filter, const MoverDisk *disk, Error *err)
 	 */
 	NbdGuardOptions options = { .own = filter->own,
 				    .access = NBD_ACCESS_RECEIVE,
-				    .size_bytes = disk->size_bytes };
+				    .size_bytes = disk->size_bytes,
+				    .in_flight_bytes_max = IN_FLIGHT_BYTES };
 	NbdGuard *guard;
 
 	memcpy(options.export_name, disk->export_name, sizeof(options.export_name));
@@ -142,6 +147,14 @@ static bool watch_end(void *context, unsigned int channel, Error *err)
 	       forgive(filter, disk, err);
 }
 
+/* Of a connection that is not judged any more it is not known. */
+static bool is_open(void *context, unsigned int channel)
+{
+	Disk *disk = disk_of(context, channel);
+
+	return atomic_load(&disk->unjudged) || nbd_guard_is_open(disk->guard);
+}
+
 static void counters(const void *context, GuardCounters *ret_counters)
 {
 	const NbdFilter *filter = context;
@@ -158,4 +171,5 @@ const StreamFilter filter_nbd = {
 	.close = close_filter,
 	.watch = watch,
 	.watch_end = watch_end,
+	.is_open = is_open,
 };

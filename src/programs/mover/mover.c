@@ -84,6 +84,16 @@ static void watch_add(Watch *watch, int fd, short events)
 	watch->rows[watch->count++] = (struct pollfd){ .fd = fd, .events = events };
 }
 
+/* deadline_us is -1 where there is none. */
+static void watch_until(Watch *watch, int64_t deadline_us, int64_t now_us)
+{
+	int64_t left_us = deadline_us > now_us ? deadline_us - now_us : 0;
+	int left_ms = (int)((left_us + 999) / 1000);
+
+	if (deadline_us >= 0 && (watch->timeout_ms < 0 || left_ms < watch->timeout_ms))
+		watch->timeout_ms = left_ms;
+}
+
 /* Nobody reads a connection whose incoming stream has ended, so only poll can tell that it is gone
  * while QEMU may still have something to send. */
 static bool wants_hangup(const Channel *channel)
@@ -95,22 +105,19 @@ static bool wants_hangup(const Channel *channel)
 static void watch_fill(Watch *watch, Session *session)
 {
 	int64_t now_us = clock_monotonic_us(&clock_system);
-	int64_t wait_us = -1;
 
 	memset(watch, 0, sizeof(*watch));
+	watch->timeout_ms = -1;
 	watch_add(watch, ipc_link_fd(session->link), POLLIN);
 	watch_add(watch, session->wake_fd, POLLIN);
 	for (size_t i = 0; i < LIMIT_CHANNELS_PENDING; i++) {
-		int64_t left_us;
-
 		if (!session->proofs[i])
 			continue;
 		watch_add(watch, session->proofs[i]->fd, POLLIN);
 		watch->proofs[watch->proofs_count++] = i;
-		left_us = session->proofs[i]->deadline_us - now_us;
-		if (wait_us < 0 || left_us < wait_us)
-			wait_us = left_us > 0 ? left_us : 0;
+		watch_until(watch, session->proofs[i]->deadline_us, now_us);
 	}
+	watch_until(watch, session_handshake_deadline_us(session), now_us);
 	for (unsigned int i = 0; i < LIMIT_CHANNELS; i++) {
 		if (atomic_load(&session->stopping) || !session_has_channel(session, i) ||
 		    !wants_hangup(&session->channels[i]))
@@ -118,7 +125,6 @@ static void watch_fill(Watch *watch, Session *session)
 		watch_add(watch, session->channels[i].network_fd, POLLRDHUP);
 		watch->hangups[watch->hangups_count++] = &session->channels[i];
 	}
-	watch->timeout_ms = wait_us < 0 ? -1 : (int)((wait_us + 999) / 1000);
 }
 
 static bool read_link(Session *session, bool *ret_open, Error *err)
@@ -178,6 +184,7 @@ static bool serve(Session *session, Error *err)
 		}
 		handle_connections(session, &watch);
 		session_expire_proofs(session, clock_monotonic_us(&clock_system));
+		session_expire_handshakes(session, clock_monotonic_us(&clock_system));
 		if (watch.rows[1].revents)
 			read_wake(session);
 		if ((watch.rows[0].revents && !read_link(session, &open, err)) ||

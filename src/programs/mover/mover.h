@@ -14,6 +14,10 @@ typedef struct MoverConfig {
 	RecordLimits limits;
 	size_t padding;	  /* see RecordOptions */
 	int64_t proof_us; /* how long a connection may take to prove itself */
+	/* At the source, from the moment that a disk's local end is here until its NBD handshake is
+	 * over, as far as a filter judges it: QEMU does nothing else meanwhile, not even for its
+	 * guest. 0: for ever. */
+	int64_t handshake_us;
 } MoverConfig;
 
 /* argv: --channels N [--disks N] [--user UID:GID]; link on ROLE_LINK_FD. Returns the exit status: 0

@@ -307,6 +307,7 @@ static bool on_local(Session *session, IpcMessage *message, Error *err)
 	pthread_mutex_lock(&session->lock);
 	if (session->local_stopped || (channel->is_disk && session->network_stopped))
 		(void)shutdown(message->fds[0], SHUT_RDWR);
+	channel->local_us = clock_monotonic_us(&clock_system);
 	channel->local_fd = TAKE_FD(message->fds[0]);
 	pthread_cond_broadcast(&session->changed);
 	pthread_mutex_unlock(&session->lock);
@@ -410,6 +411,43 @@ void session_expire_proofs(Session *session, int64_t now_us)
 		refuse_connection(session, &session->channels[proof->channel], &err);
 		proof_free(proof);
 	}
+}
+
+/* Of the first channel that has one, in the order of their ends; NULL if nobody waits. */
+static const Channel *next_handshake(const Session *session)
+{
+	const Channel *next = NULL;
+
+	if (session->side != MOVER_SOURCE || !session->config->handshake_us ||
+	    atomic_load(&session->stopping))
+		return NULL;
+	for (size_t i = 0; i < session->disks_count; i++) {
+		const Channel *channel = &session->channels[LIMIT_STREAM_CHANNELS + i];
+
+		if (channel->local_fd >= 0 && (!next || channel->local_us < next->local_us) &&
+		    !filter_is_open(&session->disk_filter, channel->index))
+			next = channel;
+	}
+	return next;
+}
+
+int64_t session_handshake_deadline_us(const Session *session)
+{
+	const Channel *next = next_handshake(session);
+
+	return next ? next->local_us + session->config->handshake_us : -1;
+}
+
+void session_expire_handshakes(Session *session, int64_t now_us)
+{
+	const Channel *next = next_handshake(session);
+	Error err = ERROR_INIT;
+
+	if (!next || next->local_us + session->config->handshake_us > now_us)
+		return;
+	error_set(&err, ERROR_TIMEOUT, "the NBD handshake is not over within %lld ms",
+		  (long long)(session->config->handshake_us / 1000));
+	session_fail(session, next->index, &err);
 }
 
 void session_on_hangup(Session *session, Channel *channel)

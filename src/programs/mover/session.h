@@ -54,6 +54,7 @@ typedef struct Channel {
 	/* set once, under the session's lock */
 	int network_fd, local_fd;
 	bool proven;
+	int64_t local_us; /* main thread: when QEMU's socket came */
 	/* each used by the thread of its direction only */
 	RecordSealer *sealer;
 	RecordOpener *opener;
@@ -135,6 +136,9 @@ MUST_CHECK bool session_on_message(Session *session, IpcMessage *message, Error 
 void session_on_proof_readable(Session *session, size_t proof);
 /* Drops connections whose time is over. */
 void session_expire_proofs(Session *session, int64_t now_us);
+/* A disk whose handshake takes too long ends the migration. The other one: when that would be, or -1. */
+void session_expire_handshakes(Session *session, int64_t now_us);
+int64_t session_handshake_deadline_us(const Session *session);
 /* A channel's TCP connection is gone although this side still has to send. */
 void session_on_hangup(Session *session, Channel *channel);
 /* Sends what threads have for the engine: ends, failure, done. */
