@@ -10,6 +10,7 @@ int main(int argc, char **argv)
 		.limits = record_limits_default,
 		.padding = 0,
 		.proof_us = 5000000,
+		.handshake_us = 5000000,
 	};
 
 	return mover_main(argc, argv, &config);

@@ -16,14 +16,16 @@ import sys
 import tempfile
 import termios
 import time
+import types
 
 sys.dont_write_bytecode = True
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(TOP, "tests", "lab"))
 import lab as lab_module  # noqa: E402
+import demo_keys  # noqa: E402
 from lab import PATTERN, Lab, LabError, wait_for  # noqa: E402
 from wiretap import MARKER_PORT, Wiretap  # noqa: E402
-from demo_guest import Console, Probe, all_answered, status_of  # noqa: E402
+from demo_guest import NV_VALUE, Console, Probe, all_answered, status_of  # noqa: E402
 from demo_remains import clean, remains, write_state  # noqa: E402
 from demo_screen import report_guest, report_migration, report_wire, step, warn  # noqa: E402
 
@@ -246,27 +248,43 @@ def make_lab(arguments, stack):
     if version < (10, 0) and accel == "tcg":
         warn("QEMU before 10 corrupts guests that it migrates under TCG, Sealift or not: errors that "
              "the guest's memory check finds here may be QEMU's")
-    lab = stack.enter_context(contextlib.closing(Lab(
-        build=arguments.build, guest=arguments.guest, accel=accel, namespaces=namespaces,
-        extra_config="allow_disabled = true;" if arguments.control else "")))
-    return lab
+    return stack.enter_context(contextlib.closing(Lab(
+        build=arguments.build, guest=arguments.guest, accel=accel, namespaces=namespaces)))
 
 
-def begin(lab):
+def begin(lab, arguments):
     write_state(lab)
-    step(f"two domains, north.example and south.example, each with its own root, in {lab.directory}")
+    step("two domains, north.example and south.example, each with its own root and its own key manager, "
+         f"in {lab.directory}")
+    demo_keys.configure(lab, arguments.fresh_key,
+                        "allow_disabled = true;\n" if arguments.control else "")
     lab.start()
     step(f"an engine for each, in network namespaces {lab.north.namespace} and {lab.south.namespace}"
          if lab.namespaces else f"an engine for each, at {lab.north.address} and {lab.south.address}")
+    demo_keys.wait_until_served(lab)
 
 
 def boot(lab, arguments):
+    """What is known of it before the move."""
     memory = arguments.memory
-    lab.disk("vm1.raw")
-    lab.start_vm(memory=memory, walker_mem=memory - GUEST_OWN_MIB, disk="vm1.raw",
-                 machine=arguments.machine)
-    step(f"vm1 boots in the north: {memory} MiB, a disk, a network card; {memory - GUEST_OWN_MIB} MiB "
-         "of it hold a known pattern on each page")
+    demo_keys.start_vm(lab, lab.vm_text(memory=memory, walker_mem=memory - GUEST_OWN_MIB,
+                                        disk=demo_keys.disk_text(arguments.fresh_key),
+                                        machine=arguments.machine))
+    step(f"vm1 boots in the north: {memory} MiB, an encrypted disk, a TPM, a network card; "
+         f"{memory - GUEST_OWN_MIB} MiB of it hold a known pattern on each page")
+    with contextlib.closing(Console(lab.north, "vm1")) as console:
+        uses = console.tpm(2)
+    if arguments.fresh_key:
+        demo_keys.keep_image(lab)
+    uuid = lab.north.vm("vm1")["uuid"]
+    return types.SimpleNamespace(uuid=uuid, tpm=uses, keys=demo_keys.states(lab.north, uuid))
+
+
+def tpm_after(lab, before):
+    """The guest reads its NV value each second, and its PCR before it extends it again."""
+    with contextlib.closing(Console(lab.south, "vm1")) as console:
+        now = console.tpm(before.tpm + 1)
+    return f"{before.tpm} uses before, {now} now; NV value and PCR are what they were, 0 errors"
 
 
 def start_tap(lab, arguments, stack):
@@ -284,7 +302,7 @@ def start_tap(lab, arguments, stack):
     return tap
 
 
-def show_with_network(lab, arguments, stack):
+def show_with_network(lab, arguments, stack, known):
     walker = stack.enter_context(contextlib.closing(lab.walker(120)))
     pages, errors = walker.check()
     probe = stack.enter_context(contextlib.closing(Probe(lab)))
@@ -313,11 +331,12 @@ def show_with_network(lab, arguments, stack):
                    ("no number missing" if steps <= 1 else f"at most {steps} at once"),
         "memory": f"{pages:,} pages, {errors} errors",
         "session": f"the one of before; {tcp['answered_all']:,} questions, all answered, in order",
-        "disk": f"{was['disk']} writes, all read back, before, {now['disk']} now, 0 errors"}
+        "disk": f"{was['disk']} writes, all read back, before, {now['disk']} now, 0 errors",
+        "tpm": tpm_after(lab, known)}
     return here, there, guest, tap, seen, before
 
 
-def show_without_network(lab, arguments, stack):
+def show_without_network(lab, arguments, stack, known):
     with contextlib.closing(Console(lab.north, "vm1")) as console:
         was = console.next(120)
     step(f"the guest counts on its console: {was[1]}, errors {was[3]}")
@@ -326,22 +345,24 @@ def show_without_network(lab, arguments, stack):
     if tap:
         tap.stop()
     step("vm1 runs in the south; waiting until it has checked its whole memory there")
-    console = stack.enter_context(contextlib.closing(Console(lab.south, "vm1")))
-    now = first = console.next()
-    while int(now[4]) < int(first[4]) + 2:
-        now = console.next()
+    with contextlib.closing(Console(lab.south, "vm1")) as console:
+        now = first = console.next()
+        while int(now[4]) < int(first[4]) + 2:
+            now = console.next()
     if int(now[3]):
         raise LabError(f"the guest did not arrive whole: {now[3]} errors")
     guest = {"counter": f"{was[1]} before, {first[1]} at first sight in the south, {now[1]} now",
-             "memory": f"{now[2]} pages checked, {now[4]} rounds, {now[3]} errors"}
+             "memory": f"{now[2]} pages checked, {now[4]} rounds, {now[3]} errors",
+             "disk": f"{was[5]} writes before, {now[5]} now, 0 errors",
+             "tpm": tpm_after(lab, known)}
     return here, there, guest, tap, None, None
 
 
 def report(lab, arguments, shown):
     here, there, guest, tap, probe, before = shown
-    found, control = None, ""
+    found, found_nv, control = None, None, ""
     if tap:
-        found = tap.count(PATTERN.encode())
+        found, found_nv = tap.count(PATTERN.encode()), tap.count(NV_VALUE.encode())
         try:
             times, control = (control_by_mode(lab, arguments) if arguments.control else
                               control_by_memory(lab, arguments.memory))
@@ -350,12 +371,12 @@ def report(lab, arguments, shown):
         if not times:
             raise LabError("the search found the pattern not even in clear: it proves nothing")
     print("\nvm1 left north.example and runs in south.example.\n")
-    report_migration(here, there, probe, before)
+    report_migration(here, there, probe, before, arguments.fresh_key)
     report_guest(guest)
-    report_wire(tap, found, control)
+    report_wire(tap, found, found_nv, control)
     print(flush=True)
-    if found:
-        raise LabError(f"the wiretap found the guest's memory in clear, {found} times")
+    if found or found_nv:
+        raise LabError(f"the wiretap found what only the guest knows in clear, {found + found_nv} times")
 
 
 def print_hints(lab):
@@ -366,6 +387,8 @@ def print_hints(lab):
              ("migrations", words(lab.south, "status")),
              ("VMs", words(lab.south, "vm", "list")),
              ("what happens", words(lab.south, "events")),
+             ("keys in the north", words(lab.north, "key", "list")),
+             ("keys in the south", words(lab.south, "key", "list")),
              ("what this host can do", words(lab.south, "doctor", "--config", lab.south.config)),
              ("the guest's console (Ctrl-] leaves)", "  socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:" +
               lab.south.vm("vm1")["serial"])]
@@ -397,10 +420,12 @@ def run(arguments):
             try:
                 lab = make_lab(arguments, lab_stack)
                 with contextlib.ExitStack() as stack:
-                    begin(lab)
-                    boot(lab, arguments)
+                    begin(lab, arguments)
+                    known = boot(lab, arguments)
                     show = show_with_network if lab.namespaces else show_without_network
-                    report(lab, arguments, show(lab, arguments, stack))
+                    shown = show(lab, arguments, stack, known)
+                    report(lab, arguments, shown)
+                    demo_keys.show(lab, known, shown[0]["migration"], arguments.fresh_key)
                 lab.keep = arguments.keep
             except LabError:
                 last_words(lab)
@@ -431,7 +456,7 @@ def parse():
     parser.add_argument("--guest", required=True)
     parser.add_argument("--memory", type=int, default=512)
     parser.add_argument("--accel", choices=("kvm", "tcg"))
-    for name in ("--control", "--keep", "--clean"):
+    for name in ("--control", "--fresh-key", "--keep", "--clean"):
         parser.add_argument(name, action="store_true")
     arguments = parser.parse_args()
     if not 256 <= arguments.memory <= 16384 or arguments.memory % 2:

@@ -12,24 +12,38 @@ import lab as lab_module
 from lab import TOP, LabError, wait_for
 
 
+# tests/guest/tpm.c writes it to the TPM.
+NV_VALUE = "SEALIFT-KNOWN-NV-PLAINTEXT-5d3f7"
+
+
 class Console:
     """The guest's serial console on one host: how its health is seen where it has no network."""
 
     line_pattern = re.compile(r"walker t=(\d+) checked=(\d+) errors=(\d+) .*rounds=(\d+) disk=(\d+)")
+    tpm_pattern = re.compile(r"tpm t=(\d+) extends=(\d+) errors=(\d+)|(tpm fatal.*)")
 
     def __init__(self, host, vm):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.connect(host.vm(vm)["serial"])
         self.buffer = ""
 
-    def next(self, seconds=60):
-        """The next line of the walker, as a match."""
+    def tpm(self, least, seconds=120):
+        """How often the guest has used its TPM, once that is `least` times."""
+        while True:
+            match = self.next(seconds, self.tpm_pattern)
+            if match[4] or int(match[3]):
+                raise LabError(f"the guest's TPM is not what it was: {match[0]}")
+            if int(match[1]) >= least:
+                return int(match[1])
+
+    def next(self, seconds=60, pattern=line_pattern):
+        """The next such line, as a match; of the walker if nothing else is said."""
         deadline = time.monotonic() + seconds
         while True:
             self.socket.settimeout(max(0.1, deadline - time.monotonic()))
             while "\n" in self.buffer:
                 line, self.buffer = self.buffer.split("\n", 1)
-                match = self.line_pattern.search(line)
+                match = pattern.search(line)
                 if match:
                     return match
             try:

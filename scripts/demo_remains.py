@@ -34,8 +34,8 @@ def write_state(lab):
 
 
 def recorded_qemus(directory):
-    """QEMUs by the records that engines keep of them: process id and start time."""
-    for path in glob.glob(os.path.join(glob.escape(directory), "*", "run", "vm", "*", "record")):
+    """QEMUs and TPMs by the records that engines keep of them: process id and start time."""
+    for path in glob.glob(os.path.join(glob.escape(directory), "*", "run", "vm", "*", "*record")):
         with contextlib.suppress(OSError, ValueError, IndexError):
             with open(path, encoding="ascii") as file:
                 pid, start = file.read().split()[:2]

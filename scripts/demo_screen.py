@@ -24,6 +24,20 @@ def warn(text):
           file=sys.stderr, flush=True)
 
 
+def shown(host, line, output):
+    """A command as somebody would have typed it on a host, and what it said, folded to the screen."""
+    width = columns()
+    print(textwrap.fill(line, width, initial_indent=f"  {host}$ ", subsequent_indent="      ",
+                        break_on_hyphens=False, break_long_words=False))
+    for words in output.splitlines():
+        # What fits stays as it is, for the sake of columns.
+        parts = [words] if len(words) <= width - 4 else \
+            textwrap.wrap(words, width - 4, break_on_hyphens=False)
+        for part in parts:
+            print(("    " + part).rstrip())
+    print(flush=True)
+
+
 def row(group, label, value):
     """One line of the report; a narrow terminal gets the value below its label."""
     head = f"  {group:<7}{label:<33}"
@@ -46,7 +60,7 @@ def mib(size):
     return f"{size / (1 << 20):,.1f} MiB"
 
 
-def report_migration(here, there, probe, before):
+def report_migration(here, there, probe, before, fresh_key):
     report, peer = here["report"], there.get("report", {})
     row("time", "from the command to RESUME", f"{duration(report['total_ms'])}, of it "
         f"{duration(report['populate_ms'])} to populate the memory in the south")
@@ -60,7 +74,8 @@ def report_migration(here, there, probe, before):
             f"(TCP; {duration(before['tcp']['longest_gap_ms'])} before the migration)")
     row("bytes", "of the VM's stream", mib(report["stream_bytes"]))
     over = report["wire_bytes"] / max(1, report["stream_bytes"]) - 1
-    row("", "on the wire", f"{mib(report['wire_bytes'])} (+{100 * over:.3f} %)")
+    row("", "on the wire", mib(report["wire_bytes"]) +
+        (", with the copy of the disk" if fresh_key else f" (+{100 * over:.3f} %)"))
     row("", "throughput", f"{report['throughput_bytes_s'] / 1e6:,.0f} MB/s")
     cpu = report["mover_cpu_ms"] + peer.get("mover_cpu_ms", 0)
     per_gib = cpu / max(1, report["stream_bytes"]) * (1 << 30) / 2000
@@ -77,15 +92,17 @@ def report_guest(guest):
     row("", "memory check", guest["memory"])
     if guest.get("session"):
         row("", "TCP session", guest["session"])
-    if guest.get("disk"):
-        row("", "disk", guest["disk"])
+    for label in ("disk", "TPM"):
+        if guest.get(label.lower()):
+            row("", label, guest[label.lower()])
 
 
-def report_wire(tap, found, control):
+def report_wire(tap, found, found_nv, control):
     if not tap:
         row("wire", "no wiretap", "it needs root and tcpdump")
         return
     dropped = f"{tap.dropped:,} dropped by the kernel"
     row("wire", "captured by the wiretap", f"{tap.captured:,} packets, {mib(tap.size)}; {dropped}")
     row("", "the guest's known pattern", f"{found:,} times in the migration")
+    row("", "what it wrote to its TPM", f"{found_nv:,} times")
     row("", "control: the same search", control)

@@ -14,6 +14,7 @@
 #include "engine/key_transfer.h"
 #include "engine/keys.h"
 #include "engine/ledger.h"
+#include "engine/vm_rekey.h"
 #include "wire/json.h"
 #include "vmm/vtpm.h"
 
@@ -127,6 +128,20 @@ static bool do_vm_stop(Engine *engine, ApiRequest *request, json_t *arguments, E
 	Vm *vm = require_vm(engine, arguments, err);
 
 	return vm && vm_stop(vm, request, err);
+}
+
+static bool do_vm_rekey(Engine *engine, ApiRequest *request, json_t *arguments, Error *err)
+{
+	Vm *vm = require_vm(engine, arguments, err);
+
+	if (!vm)
+		return false;
+	if (!json_is_true(json_object_get(arguments, "cancel")))
+		return vm_rekey_begin(vm, text_of(arguments, "disk"), request, err);
+	if (!vm_rekey_cancel(vm, err))
+		return false;
+	api_return(request, NULL);
+	return true;
 }
 
 /* --- hosts and domains --- */
@@ -271,6 +286,8 @@ static bool check_migrate(const Vm *vm, const MigrationOptions *options, Error *
 {
 	if (vm->job)
 		return error_set(err, ERROR_CONFLICT, "VM %s is being migrated already", vm->record.name);
+	if (!vm_rekey_check_leaving(vm, err))
+		return false;
 	if (vm->record.mode == SEAL_DISABLED && !vm->engine->config.policy.allow_disabled)
 		return error_set(err, ERROR_DENIED, "VM %s has mode disabled, which this host does not allow",
 				 vm->record.name);
@@ -311,8 +328,12 @@ static bool do_migrate(Engine *engine, ApiRequest *request, json_t *arguments, E
 	if (!strcmp(host.id, engine->host_id))
 		return error_set(err, ERROR_USAGE, "%s is this host", host.id);
 	/* Into its row with the first entry of the migration, so that a restart knows it. */
-	disks_out_choose(engine, &vm->record.manifest);
-	if (!key_transfer_check_leaving(engine, &vm->record.manifest, err))
+	disks_out_choose(engine, &vm->record);
+	/* With a TPM a copy would be a second one, and its state older by the time it is used. */
+	if (options.keep_keys && vm->record.manifest.tpm)
+		return error_set(err, ERROR_USAGE, "VM %s has a TPM: its keys cannot be kept here too",
+				 vm->record.name);
+	if (!disks_out_check(&vm->record.manifest, err) || !key_transfer_check_leaving(engine, vm, err))
 		return false;
 	migration = migration_new_source(&engine->ports, &vm->record, &host, &options, err);
 	job = migration ? job_new(engine, migration, vm) : NULL;
@@ -345,7 +366,7 @@ static bool list_migration(void *context, const void *object, Error *err)
 	if (listing->prefix && strncmp(id, listing->prefix, strlen(listing->prefix)))
 		return true;
 	(void)json_array_insert_new(listing->list, 0,
-				    job ? view_migration(migration_record(job->migration), job->migration) :
+				    job ? view_migration(migration_record(job->migration), job) :
 					  view_migration(record, NULL));
 	if (json_array_size(listing->list) > ENDED_SHOWN)
 		(void)json_array_remove(listing->list, ENDED_SHOWN);
@@ -543,6 +564,9 @@ static const Command commands[] = {
 	{ "vm-list", do_vm_list, { { 0 } } },
 	{ "vm-show", do_vm_show, { { "vm", JSON_STRING, false } } },
 	{ "vm-stop", do_vm_stop, { { "vm", JSON_STRING, false } } },
+	{ "vm-rekey",
+	  do_vm_rekey,
+	  { { "vm", JSON_STRING, false }, { "disk", JSON_STRING, true }, { "cancel", JSON_TRUE, true } } },
 	{ "host-add",
 	  do_host_add,
 	  { { "name", JSON_STRING, false },

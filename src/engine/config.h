@@ -46,6 +46,7 @@ typedef struct ConfigKeys {
 	char default_backend[LIMIT_NAME]; /* of keys that are made without one being named */
 	char store[LIMIT_PATH]; /* directory of the key store */
 	bool group_may_destroy; /* members of api_group may destroy keys */
+	bool rekey_after_move;	/* disks whose key another domain had get a new one by themselves */
 	/* PEM: what the key manager signs by, and what is sealed for it; all "" or none */
 	char certificate[LIMIT_PATH], key[LIMIT_PATH];
 	char agree_certificate[LIMIT_PATH], agree_key[LIMIT_PATH];

@@ -48,6 +48,7 @@ bool config_set_keys(const char *path, const config_setting_t *setting, const Co
 		  LIMIT_NAME },
 		{ "group_may_destroy", config_set_bool, offsetof(ConfigKeys, group_may_destroy),
 		  false },
+		{ "rekey_after_move", config_set_bool, offsetof(ConfigKeys, rekey_after_move), false },
 		{ "certificate", set_path, offsetof(ConfigKeys, certificate), false, LIMIT_PATH },
 		{ "key", set_path, offsetof(ConfigKeys, key), false, LIMIT_PATH },
 		{ "agree_certificate", set_path, offsetof(ConfigKeys, agree_certificate), false,
@@ -57,7 +58,7 @@ bool config_set_keys(const char *path, const config_setting_t *setting, const Co
 	ConfigKeys *keys = target;
 
 	(void)row;
-	keys->wanted = true;
+	keys->wanted = keys->rekey_after_move = true;
 	memcpy(keys->default_backend, KEY_BACKEND_EMBEDDED, sizeof(KEY_BACKEND_EMBEDDED));
 	return config_read_group(path, setting, rows, ARRAY_SIZE(rows), keys, err) &&
 	       check_certificates(path, setting, keys, err) &&

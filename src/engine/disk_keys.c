@@ -14,6 +14,7 @@ struct DiskKeys {
 	uint64_t epoch;
 	char who[KEY_WHO_SIZE];
 	bool comes; /* by this migration */
+	bool for_copies;
 	uint8_t migration[MIGRATION_ID_BYTES];
 	uint64_t cursor; /* of the list of keys */
 	size_t disk;	 /* whose key is being opened */
@@ -55,7 +56,8 @@ void disk_key_consider(DiskKeyFound *found, const ManifestDisk *disk, const KeyR
 		*found = (DiskKeyFound){ .any = true, .image = KEY_DESTROYED };
 	if (key->version == disk_key_version(disk))
 		found->image = key->state;
-	if (key->version > found->newest.version || !same)
+	/* One that came back by a migration follows what was destroyed here, with the same version. */
+	if (key->version >= found->newest.version || !same)
 		found->newest = *key;
 }
 
@@ -92,6 +94,19 @@ bool disk_key_judge(const DiskKeyFound *found, const ManifestDisk *disk, const c
 	       error_set(err, ERROR_DENIED,
 			 "key %s: version %llu, which the image was made with, is destroyed", id,
 			 (unsigned long long)disk_key_version(disk));
+}
+
+bool disk_key_check_copy(const DiskKeyFound *found, uint64_t epoch, Error *err)
+{
+	const KeyRecord *key = &found->newest;
+	char id[KEY_ID_HEX];
+
+	if (!found->any || key->state == KEY_DESTROYED || (key->epoch == epoch && !key->exposed_to[0]))
+		return true;
+	key_id_text(key->id, id);
+	return error_set(err, ERROR_CONFLICT,
+			 "key %s of this VM is for %s here, and was not made for this move: destroy it first",
+			 id, key->slot);
 }
 
 /* --- asking for it --- */
@@ -202,6 +217,8 @@ static bool begin_disk(DiskKeys *keys, Error *err)
 {
 	const DiskKeyFound *found = &keys->found[keys->disk];
 
+	if (keys->for_copies && !disk_key_check_copy(found, keys->epoch, err))
+		return false;
 	if (!disk_key_judge(found, &keys->manifest.disks[keys->disk], keys->manifest.uuid,
 			    keys->comes ? keys->migration : NULL, err))
 		return false;
@@ -287,6 +304,7 @@ DiskKeys *disk_keys_new(Engine *engine, const DiskKeysWanted *wanted, DiskKeysDo
 	keys->epoch = wanted->epoch;
 	snprintf(keys->who, sizeof(keys->who), "%s", wanted->who);
 	keys->comes = wanted->migration != NULL;
+	keys->for_copies = wanted->for_copies;
 	if (keys->comes)
 		memcpy(keys->migration, wanted->migration, sizeof(keys->migration));
 	for (size_t i = 0; i < LIMIT_DISKS; i++)

@@ -35,6 +35,11 @@ void disk_key_consider(DiskKeyFound *found, const ManifestDisk *disk, const KeyR
 MUST_CHECK bool disk_key_judge(const DiskKeyFound *found, const ManifestDisk *disk, const char *vm,
 			       const uint8_t *migration, Error *err);
 
+/* Whether a key that is here may be that of a copy which is made for a VM that comes with this epoch: then
+ * it is of an earlier try of the same move, and goes when the move is undone. Any other is kept, and opens
+ * something, or is known elsewhere: ERROR_CONFLICT. */
+MUST_CHECK bool disk_key_check_copy(const DiskKeyFound *found, uint64_t epoch, Error *err);
+
 typedef struct DiskKeys DiskKeys;
 /* Once, from the event loop; err is NULL if all are open. May free it. */
 typedef void DiskKeysDone(void *context, const Error *err);
@@ -47,6 +52,7 @@ typedef struct DiskKeysWanted {
 	uint64_t epoch;	 /* the VM's */
 	const char *who; /* asks, for the key manager's log */
 	const uint8_t *migration; /* by which the VM is coming: MIGRATION_ID_BYTES, or NULL */
+	bool for_copies; /* only keys that disk_key_check_copy lets pass */
 } DiskKeysWanted;
 
 /* Whether there is anything to ask for. */

@@ -161,7 +161,7 @@ static bool make_key(DiskMake *make, Error *err)
 	return make->asking;
 }
 
-/* One that is there already is taken: of an earlier try, or made by hand. */
+/* One that is there already is taken: of an earlier try, or, of a VM of our own, made by hand. */
 static void on_key(void *context, const Error *err)
 {
 	DiskMake *make = context;
@@ -187,7 +187,11 @@ static void on_key(void *context, const Error *err)
 
 static bool find_key(DiskMake *make, Error *err)
 {
-	const DiskKeysWanted wanted = { .manifest = &make->alone, .epoch = make->epoch, .who = make->who };
+	/* What a peer's VM brings here never takes a key that is in use, nor leads to its destruction. */
+	const DiskKeysWanted wanted = { .manifest = &make->alone,
+					.epoch = make->epoch,
+					.who = make->who,
+					.for_copies = make->peer_domain[0] != '\0' };
 
 	make->keys = disk_keys_new(make->engine, &wanted, on_key, make, err);
 	make->asking = make->keys != NULL;

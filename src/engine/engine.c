@@ -11,7 +11,9 @@
 
 #include "base/file.h"
 #include "crypto/aead.h"
+#include "engine/disk_daemon.h"
 #include "engine/keys.h"
+#include "engine/vm_rekey.h"
 #include "vmm/image_create.h"
 
 enum { PING_SECONDS = 2, EXPIRY_SECONDS = 3600, MEASURE_MS = 20, MEASURE_BYTES = 256 * 1024 };
@@ -185,6 +187,7 @@ Engine *engine_new(const char *config_path, Log *log, Error *err)
 	LIST_INIT(&engine->requests);
 	LIST_INIT(&engine->clients);
 	LIST_INIT(&engine->creations);
+	LIST_INIT(&engine->daemons);
 	engine->base = event_base_new();
 	if (!engine->base) {
 		error_set(err, ERROR_INTERNAL, "no memory for the event loop");
@@ -235,6 +238,7 @@ void engine_free(Engine *engine)
 	engine->stopping = true;
 	if (engine->base) {
 		/* Before the clients go: who waits for a key is told. */
+		vm_rekey_stop(engine);
 		keys_stop(engine);
 		vm_create_stop(engine);
 		api_stop(engine);
@@ -243,6 +247,7 @@ void engine_free(Engine *engine)
 	/* Migrations are left as the journal has them: recovery takes them up. */
 	while (!LIST_EMPTY(&engine->jobs))
 		job_free(LIST_FIRST(&engine->jobs));
+	disk_daemons_free(engine);
 	while (!LIST_EMPTY(&engine->connections)) {
 		Connection *connection = LIST_FIRST(&engine->connections);
 

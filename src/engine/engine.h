@@ -18,6 +18,7 @@
  *	vm_create.c    images for their disks
  *	disk_keys.c    what opens encrypted ones
  *	vm_tpm.c       what opens their TPMs
+ *	vm_rekey*.c    new keys for the disks of VMs that run
  *	quota.c        what it gives at most
  *	recovery.c     what was under way before a restart
  *	api.c          the local API: clients, lines, replies, events
@@ -60,6 +61,15 @@ struct Vm {
 	ApiRequest *starting, *stopping; /* who waits for it */
 	struct DiskKeys *disk_keys;	 /* disk_keys.h: while its hypervisor reads them; else NULL */
 	struct TpmKeys *tpm_keys;	 /* vm_tpm.h: the same */
+	struct VmRekey *rekey;		 /* vm_rekey.h: under way; else NULL */
+	struct {
+		bool look;		       /* what is owed is to be looked at */
+		bool left;		       /* an earlier one is not over */
+		uint32_t exposed;	       /* disks, a bit each, whose key another domain had */
+		char exposed_to[LIMIT_DOMAIN]; /* the last of them */
+		unsigned int failures;	       /* in a row */
+		int64_t retry_us;	       /* not before */
+	} rekeying;
 };
 
 /* A control connection that the gate holds. */
@@ -144,6 +154,8 @@ struct Engine {
 	ViolationBudget violations;
 	KeyManager *keys; /* keys.h; NULL: none is configured */
 	LIST_HEAD(, Creation) creations; /* vm_create.c */
+	struct event *rekey_timer;	 /* vm_rekey.h */
+	LIST_HEAD(, DiskDaemon) daemons; /* disk_daemon.c */
 };
 
 /* --- engine.c --- */
@@ -304,7 +316,8 @@ void api_dispatch(ApiRequest *request, const char *command);
 
 /* --- views.c --- */
 json_t *view_vm(const Vm *vm);
-json_t *view_migration(const MigrationRecord *record, const Migration *live);
+/* job: of one that is under way, else NULL. */
+json_t *view_migration(const MigrationRecord *record, const Job *job);
 void engine_warn(Engine *engine, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -15,8 +15,15 @@
 
 #include "engine/engine.h"
 
+/* Copied disks of one VM. QEMU 10.0 was seen to hang, its guest with it, where the destination failed
+ * while a second mirror began (bdrv_graph_wrlock in mirror_start). */
+enum { COPIES_MAX = 1 };
+
 /* --- destination: job_disks_in.c --- */
 
+/* Whether all disks of a VM that is to come can come as they are said to. ERROR_DENIED: one as ciphertext,
+ * which this version does not take. */
+MUST_CHECK bool disks_in_check(const Manifest *manifest, Error *err);
 /* A copy gets a key of ours: which one opens it at the peer says nothing here, and is taken out of the
  * manifest. Such a manifest is not for manifest_check until the copies are made. */
 void disks_in_forget_keys(Manifest *manifest);
@@ -36,13 +43,20 @@ void disks_in_free(Job *job);
 /* --- source: job_disks_out.c --- */
 
 /* Says in the manifest of a VM that is about to leave how its disks come along, by their pools. */
-void disks_out_choose(const Engine *engine, Manifest *manifest);
+void disks_out_choose(const Engine *engine, VmRecord *vm);
+/* Whether it may leave so. ERROR_CONFLICT. */
+MUST_CHECK bool disks_out_check(const Manifest *manifest, Error *err);
 /* HV_MIRROR, HV_DETACH, HV_UNMIRROR: answered by migration_on_hv_done. */
 MUST_CHECK bool disks_out_mirror(Job *job, Error *err);
 MUST_CHECK bool disks_out_detach(Job *job, Error *err);
 MUST_CHECK bool disks_out_unmirror(Job *job, Error *err);
 void disks_out_free(Job *job);
-/* The VM is the destination's: images that were copied, and their keys, are destroyed here. */
+/* Asks the hypervisor how far the copies are, unless it has been asked. */
+void disks_out_look(Job *job);
+/* What it answered last, [{"volume","done_bytes","total_bytes"}...]; NULL: nothing is known. */
+json_t *disks_out_view(const Job *job);
+/* The VM is the destination's: images that were copied, and their keys, are destroyed here. An image that
+ * another VM of this host names stays. */
 void disks_out_destroy(Job *job);
 
 #endif

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <event2/event.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "engine/disk_daemon.h"
 #include "engine/disk_keys.h"
 #include "engine/disk_make.h"
 #include "engine/job_disks.h"
 #include "engine/keys.h"
 #include "vmm/image_create.h"
-#include "vmm/storage_daemon.h"
 
-enum { DAEMON_START_MS = 20000 };
+enum { DAEMON_START_MS = 20000, KEY_TRIES = 300 /* a second apart */ };
 
 /* One that was made. */
 typedef struct CopyIn {
 	struct DisksIn *disks;
 	size_t disk; /* in the manifest */
 	DiskMake *make;
-	VmmVm *daemon;
-	bool stopped; /* in order: the image is whole and nobody has it open */
+	DiskDaemon *daemon;
 	bool made;
 	struct stat image; /* which file it is */
 } CopyIn;
@@ -66,50 +66,6 @@ static void fail(DisksIn *disks, const Error *failure)
 		hypervisor_on_disks(disks->job, failure);
 }
 
-static void on_daemon_exit(void *context, VmmVm *daemon, const Error *cause)
-{
-	CopyIn *copy = context;
-
-	if (!copy->stopped && !copy->disks->freeing)
-		log_warning(copy->disks->engine->log, "disk %zu: what receives it ended: %s", copy->disk,
-			    cause->text);
-	copy->daemon = NULL;
-	vmm_free(daemon);
-}
-
-static void ignore_status(void *context, VmmVm *vm, VmmMigrationStatus status, VmmInstant when)
-{
-	(void)context;
-	(void)vm;
-	(void)status;
-	(void)when;
-}
-
-static void ignore_instant(void *context, VmmVm *vm, VmmInstant when)
-{
-	(void)context;
-	(void)vm;
-	(void)when;
-}
-
-/* Its connection to the mover tells what matters. */
-static void on_daemon_lost(void *context, VmmVm *daemon, const Error *cause)
-{
-	const CopyIn *copy = context;
-
-	(void)daemon;
-	log_warning(copy->disks->engine->log, "disk %zu: lost the monitor of what receives it: %s",
-		    copy->disk, cause->text);
-}
-
-static const VmmEvents daemon_events = {
-	.on_status = ignore_status,
-	.on_stop = ignore_instant,
-	.on_resume = ignore_instant,
-	.on_lost = on_daemon_lost,
-	.on_exit = on_daemon_exit,
-};
-
 static void on_daemon(void *context, const Error *err)
 {
 	CopyIn *copy = context;
@@ -143,8 +99,7 @@ static bool start_daemon(CopyIn *copy, Error *err)
 		return false;
 	copy->made = !fstat(incoming->disks[copy->disk].fd, &copy->image);
 	incoming->disks[copy->disk].secret_fd = disk_make_secret_fd(copy->make);
-	copy->daemon = storage_daemon_start(disks->engine->base, &start, &daemon_events, copy, on_daemon, copy,
-					    err);
+	copy->daemon = disk_daemon_start(disks->engine, &start, on_daemon, copy, err);
 	/* Borrowed, and read by its start only. */
 	incoming->disks[copy->disk].secret_fd = -1;
 	return copy->daemon;
@@ -201,6 +156,21 @@ static void make_next(DisksIn *disks)
 		fail(disks, &err);
 }
 
+bool disks_in_check(const Manifest *manifest, Error *err)
+{
+	size_t copies = 0;
+
+	for (size_t i = 0; i < manifest->disks_count; i++) {
+		copies += manifest->disks[i].transfer != DISK_STAYS;
+		if (manifest->disks[i].transfer == DISK_COPIED_SEALED)
+			return error_set(err, ERROR_DENIED,
+					 "disk %s/%s: this host takes no disks as ciphertext",
+					 manifest->disks[i].pool, manifest->disks[i].volume);
+	}
+	return copies <= COPIES_MAX ||
+	       error_set(err, ERROR_DENIED, "%zu disks would be copied, at most %d are", copies, COPIES_MAX);
+}
+
 void disks_in_forget_keys(Manifest *manifest)
 {
 	for (size_t i = 0; i < manifest->disks_count; i++)
@@ -240,10 +210,7 @@ bool disks_in_connect(Job *job, Error *err)
 	for (size_t i = 0; disks && i < disks->count; i++) {
 		int fd;
 
-		if (!disks->copies[i].daemon)
-			return error_set(err, ERROR_HYPERVISOR, "what receives disk %zu has ended",
-					 disks->copies[i].disk);
-		if (!vmm_connect(disks->copies[i].daemon, STORAGE_DAEMON_SOCKET, &fd, err))
+		if (!disk_daemon_connect(disks->copies[i].daemon, &fd, err))
 			return false;
 		job_give_disk(job, i, fd);
 	}
@@ -252,13 +219,16 @@ bool disks_in_connect(Job *job, Error *err)
 
 /* --- the switchover --- */
 
+/* The disks may be gone when it returns: a failure undoes the reservation at once. */
 static void attached(DisksIn *disks, const Error *err)
 {
+	Job *job = disks->job;
+
 	disk_keys_free(TAKE_PTR(disks->keys));
 	if (disks->freeing)
 		return;
-	migration_on_hv_done(disks->job->migration, HV_ATTACH, err);
-	job_settle(disks->job);
+	migration_on_hv_done(job->migration, HV_ATTACH, err);
+	job_settle(job);
 }
 
 /* The job may end before the hypervisor answers. */
@@ -348,7 +318,6 @@ static void on_stopped(void *context, const Error *err)
 		attached(copy->disks, err);
 		return;
 	}
-	copy->stopped = true;
 	copy->disks->at++;
 	stop_next(copy->disks);
 }
@@ -357,14 +326,9 @@ static void stop_next(DisksIn *disks)
 {
 	Error err = ERROR_INIT;
 	CopyIn *copy = &disks->copies[disks->at];
-	bool ok;
+	bool ok = disks->at == disks->count ? ask_keys(disks, &err) :
+					      disk_daemon_stop(copy->daemon, on_stopped, &err);
 
-	if (disks->at == disks->count)
-		ok = ask_keys(disks, &err);
-	else if (!copy->daemon)
-		ok = error_set(&err, ERROR_HYPERVISOR, "what received disk %zu has ended", copy->disk);
-	else
-		ok = storage_daemon_stop(copy->daemon, on_stopped, copy, &err);
 	if (!ok)
 		attached(disks, &err);
 }
@@ -376,54 +340,84 @@ bool disks_in_attach(Job *job, Error *err)
 
 	if (!disks || !disks->ready)
 		return error_set(err, ERROR_INTERNAL, "there is no copy of a disk");
-	if (!disks->copies[0].daemon)
-		return error_set(err, ERROR_HYPERVISOR, "what received disk %zu has ended",
-				 disks->copies[0].disk);
 	disks->at = 0;
-	return storage_daemon_stop(disks->copies[0].daemon, on_stopped, &disks->copies[0], err);
+	return disk_daemon_stop(disks->copies[0].daemon, on_stopped, err);
 }
 
 /* --- undo --- */
 
-static void nobody_waits(void *context, IpcMessage *answer, const Error *err)
+/* The key of a copy that did not come to be. The key manager may be starting just now, as we are. */
+typedef struct KeyEnd {
+	Engine *engine;
+	KeydChange change;
+	char pool[LIMIT_NAME], volume[LIMIT_NAME];
+	unsigned int tries;
+} KeyEnd;
+
+static void ask_for_end(KeyEnd *end);
+
+static void on_next_try(evutil_socket_t fd, short what, void *context)
 {
-	(void)context;
+	(void)fd;
+	(void)what;
+	ask_for_end(context);
+}
+
+static void not_destroyed(KeyEnd *end, const Error *err)
+{
+	const struct timeval pause = { .tv_sec = 1 };
+
+	if (err->category == ERROR_UNAVAILABLE && !end->engine->stopping && end->tries++ < KEY_TRIES &&
+	    !event_base_once(end->engine->base, -1, EV_TIMEOUT, on_next_try, end, &pause))
+		return;
+	engine_warn(end->engine, "disk %s/%s did not come, and its key stays: %.200s", end->pool, end->volume,
+		    err->text);
+	free(end);
+}
+
+static void on_end(void *context, IpcMessage *answer, const Error *err)
+{
 	(void)answer;
-	(void)err;
+	if (err)
+		not_destroyed(context, err);
+	else
+		free(context);
+}
+
+static void ask_for_end(KeyEnd *end)
+{
+	Error err = ERROR_INIT;
+
+	if (!keys_request(end->engine, KEYD_CHANGE, &keyd_change_schema, &end->change, KEYD_CHANGED, on_end, end,
+			  NULL, &err))
+		not_destroyed(end, &err);
 }
 
 static void destroy_key(Engine *engine, const ManifestDisk *disk, const char *who)
 {
-	KeydChange change = { .kind = KEYD_DESTROY };
-	Error err = ERROR_INIT;
+	KeyEnd *end = calloc(1, sizeof(*end));
 
-	snprintf(change.who, sizeof(change.who), "%s", who);
-	memcpy(change.id, disk->key, sizeof(change.id));
-	if (!keys_request(engine, KEYD_CHANGE, &keyd_change_schema, &change, KEYD_CHANGED, nobody_waits, NULL,
-			  NULL, &err))
-		log_warning(engine->log, "disk %s/%s: its key stays: %s", disk->pool, disk->volume, err.text);
-}
-
-static void adopted_to_kill(void *context, VmmRunState state, const Error *err)
-{
-	(void)context;
-	(void)state;
-	(void)err;
+	if (!end) {
+		engine_warn(engine, "disk %s/%s did not come, and its key stays: no memory", disk->pool,
+			    disk->volume);
+		return;
+	}
+	end->engine = engine;
+	end->change.kind = KEYD_DESTROY;
+	snprintf(end->change.who, sizeof(end->change.who), "%s", who);
+	memcpy(end->change.id, disk->key, sizeof(end->change.id));
+	snprintf(end->pool, sizeof(end->pool), "%s", disk->pool);
+	snprintf(end->volume, sizeof(end->volume), "%s", disk->volume);
+	ask_for_end(end);
 }
 
 /* Of an engine before us. */
-static void kill_orphan(Engine *engine, const Vm *vm, size_t disk)
+static void end_orphan(Engine *engine, const Vm *vm, size_t disk)
 {
 	char instance[LIMIT_NAME];
-	Error err = ERROR_INIT;
-	VmmVm *daemon;
 
 	name_daemon(vm, disk, instance);
-	daemon = vmm_adopt(&vmm_driver_qemu, engine->base, &engine->config.resources, instance, &daemon_events,
-			   NULL, adopted_to_kill, NULL, &err);
-	if (daemon && !vmm_kill(daemon, &err))
-		log_warning(engine->log, "vm=%s disk %zu: %s", vm->record.name, disk, err.text);
-	vmm_free(daemon);
+	disk_daemon_end_orphan(engine, instance);
 }
 
 /* One that was made for this migration, and no other of its name. */
@@ -462,7 +456,7 @@ void disks_in_undo(Job *job)
 		if (!(job->vm->record.copies >> i & 1))
 			continue;
 		if (!(known >> i & 1))
-			kill_orphan(job->engine, job->vm, i);
+			end_orphan(job->engine, job->vm, i);
 		remove_copy(job, i, known >> i & 1 ? &made[i] : NULL, who);
 	}
 }
@@ -470,16 +464,13 @@ void disks_in_undo(Job *job)
 void disks_in_free(Job *job)
 {
 	DisksIn *disks = TAKE_PTR(job->disks_in);
-	Error ignored = ERROR_INIT;
 
 	if (!disks)
 		return;
 	disks->freeing = true;
 	for (size_t i = 0; i < disks->count; i++) {
 		disk_make_free(disks->copies[i].make);
-		if (disks->copies[i].daemon && !vmm_kill(disks->copies[i].daemon, &ignored))
-			log_warning(disks->engine->log, "disk %zu: %s", disks->copies[i].disk, ignored.text);
-		vmm_free(disks->copies[i].daemon);
+		disk_daemon_end(disks->copies[i].daemon);
 	}
 	disk_keys_free(disks->keys);
 	free(disks);

@@ -20,6 +20,7 @@ typedef struct CopyOut {
 	char socket[SOCKET_NAME];
 	int listen_fd, fd; /* fd: a duplicate of what the mover has, to end it */
 	struct event *listening;
+	uint64_t done_bytes, total_bytes; /* total 0: not known yet */
 } CopyOut;
 
 struct DisksOut {
@@ -27,6 +28,7 @@ struct DisksOut {
 	uint64_t job;
 	CopyOut copies[LIMIT_DISKS];
 	size_t count;
+	bool asked; /* how far they are */
 };
 
 /* The job may end before the hypervisor answers. */
@@ -146,6 +148,8 @@ bool disks_out_mirror(Job *job, Error *err)
 	     disk_mirror_start(job->vm->handle, start, on_done, order, err);
 	if (!ok)
 		free(order);
+	else
+		job_progress(job, true);
 	return ok;
 }
 
@@ -198,37 +202,202 @@ void disks_out_free(Job *job)
 	free(disks);
 }
 
+/* --- progress --- */
+
+static void take_progress(Job *job, const DiskMirrorProgress *progress)
+{
+	bool news = false;
+
+	for (size_t i = 0; i < job->disks_out->count; i++) {
+		CopyOut *copy = &job->disks_out->copies[i];
+		const DiskMirrorState *state = &progress->disks[copy->disk];
+
+		/* One that has ended is not asked for any more: what it had done stays. */
+		if (!state->there)
+			continue;
+		news |= copy->done_bytes != state->done_bytes || copy->total_bytes != state->total_bytes;
+		copy->done_bytes = state->done_bytes;
+		copy->total_bytes = state->total_bytes;
+	}
+	/* While memory flows its own progress tells. */
+	if (news && !migration_forecast(job->migration)->valid)
+		job->engine->ports.notify(job->engine, job->migration);
+}
+
+static void on_progress(void *context, const DiskMirrorProgress *progress, const Error *err)
+{
+	Order *order = context;
+	Job *job = job_find(order->engine, order->job);
+
+	free(order);
+	if (!job || !job->disks_out)
+		return;
+	job->disks_out->asked = false;
+	/* What is really wrong shows elsewhere. */
+	if (!err)
+		take_progress(job, progress);
+}
+
+void disks_out_look(Job *job)
+{
+	Error ignored = ERROR_INIT;
+	Order *order;
+
+	if (!job->disks_out || job->disks_out->asked)
+		return;
+	order = new_order(job, HV_MIRROR, &ignored);
+	job->disks_out->asked =
+		order && disk_mirror_query(job->vm->handle, on_progress, order, &ignored);
+	if (!job->disks_out->asked)
+		free(order);
+}
+
+json_t *disks_out_view(const Job *job)
+{
+	const Manifest *manifest;
+	json_t *view;
+
+	/* One that is only owed words has no VM any more. */
+	if (!job->disks_out)
+		return NULL;
+	manifest = &migration_vm(job->migration)->manifest;
+	view = json_array();
+	for (size_t i = 0; view && i < job->disks_out->count; i++) {
+		const CopyOut *copy = &job->disks_out->copies[i];
+
+		(void)json_array_append_new(view,
+					    json_pack("{s:s, s:I, s:I}", "volume",
+						      manifest->disks[copy->disk].volume, "done_bytes",
+						      (json_int_t)copy->done_bytes, "total_bytes",
+						      (json_int_t)copy->total_bytes));
+	}
+	return view;
+}
+
 /* --- before and after --- */
 
-void disks_out_choose(const Engine *engine, Manifest *manifest)
+/* Pools of one name may be several, one for each domain. */
+static const char *pools_of(const VmRecord *vm)
 {
-	for (size_t i = 0; i < manifest->disks_count; i++) {
-		ManifestDisk *disk = &manifest->disks[i];
+	return vm->pools_of[0] ? vm->pools_of : NULL;
+}
+
+void disks_out_choose(const Engine *engine, VmRecord *vm)
+{
+	for (size_t i = 0; i < vm->manifest.disks_count; i++) {
+		ManifestDisk *disk = &vm->manifest.disks[i];
 		Error ignored = ERROR_INIT;
-		const PoolResource *pool =
-			resources_find_pool(&engine->config.resources, disk->pool, NULL, &ignored);
+		const PoolResource *pool = resources_find_pool(&engine->config.resources, disk->pool,
+							       pools_of(vm), &ignored);
 
 		disk->transfer = pool && pool->own ? DISK_COPIED : DISK_STAYS;
 	}
 }
 
-static void nobody_waits(void *context, IpcMessage *answer, const Error *err)
+bool disks_out_check(const Manifest *manifest, Error *err)
 {
-	(void)context;
+	size_t copies = 0;
+
+	for (size_t i = 0; i < manifest->disks_count; i++)
+		copies += manifest->disks[i].transfer != DISK_STAYS;
+	return copies <= COPIES_MAX ||
+	       error_set(err, ERROR_CONFLICT,
+			 "%zu of the VM's disks are in pools of this host's own: at most %d is copied", copies,
+			 COPIES_MAX);
+}
+
+/* Of one disk that moved: who hears whether its key is gone. */
+typedef struct KeyEnd {
+	Engine *engine;
+	uint8_t key[KEY_ID_BYTES];
+	char pool[LIMIT_NAME], volume[LIMIT_NAME];
+} KeyEnd;
+
+static void on_key_end(void *context, IpcMessage *answer, const Error *err)
+{
+	AUTO_FREE KeyEnd *end = context;
+	char id[KEY_ID_HEX];
+
 	(void)answer;
-	(void)err;
+	/* A conflict: it was destroyed by an earlier try. */
+	if (!err || err->category == ERROR_CONFLICT)
+		return;
+	key_id_text(end->key, id);
+	engine_warn(end->engine, "disk %s/%s moved and ITS KEY %s IS STILL HERE: %.200s", end->pool, end->volume,
+		    id, err->text);
 }
 
 static void destroy_key(Engine *engine, const ManifestDisk *disk, const char *who)
 {
 	KeydChange change = { .kind = KEYD_DESTROY };
+	AUTO_FREE KeyEnd *end = calloc(1, sizeof(*end));
 	Error err = ERROR_INIT;
 
+	if (!end) {
+		engine_warn(engine, "disk %s/%s moved and ITS KEY IS STILL HERE: no memory", disk->pool,
+			    disk->volume);
+		return;
+	}
+	end->engine = engine;
+	memcpy(end->key, disk->key, sizeof(end->key));
+	snprintf(end->pool, sizeof(end->pool), "%s", disk->pool);
+	snprintf(end->volume, sizeof(end->volume), "%s", disk->volume);
 	snprintf(change.who, sizeof(change.who), "%s", who);
 	memcpy(change.id, disk->key, sizeof(change.id));
-	if (!keys_request(engine, KEYD_CHANGE, &keyd_change_schema, &change, KEYD_CHANGED, nobody_waits, NULL,
-			  NULL, &err))
-		engine_warn(engine, "disk %s/%s moved and ITS KEY IS STILL HERE: %.200s", disk->pool,
+	if (keys_request(engine, KEYD_CHANGE, &keyd_change_schema, &change, KEYD_CHANGED, on_key_end, end, NULL,
+			 &err))
+		(void)TAKE_PTR(end);
+	else
+		on_key_end(TAKE_PTR(end), NULL, &err);
+}
+
+/* Where the image of a disk is; NULL: nowhere. */
+static const char *directory_of(const Engine *engine, const VmRecord *vm, const ManifestDisk *disk)
+{
+	Error ignored = ERROR_INIT;
+	const PoolResource *pool =
+		resources_find_pool(&engine->config.resources, disk->pool, pools_of(vm), &ignored);
+
+	return pool ? pool->directory : NULL;
+}
+
+static bool names_image(const Engine *engine, const VmRecord *vm, const char *directory, const char *volume)
+{
+	for (size_t i = 0; i < vm->manifest.disks_count; i++) {
+		const ManifestDisk *disk = &vm->manifest.disks[i];
+		const char *other = directory_of(engine, vm, disk);
+
+		if (other && !strcmp(other, directory) && !strcmp(disk->volume, volume))
+			return true;
+	}
+	return false;
+}
+
+/* A medium that several VMs read, or what a VM that is stopped would start from. */
+static const Vm *other_user(const Job *job, const ManifestDisk *disk)
+{
+	const char *directory = directory_of(job->engine, &job->vm->record, disk);
+	const Vm *vm;
+
+	LIST_FOREACH(vm, &job->engine->vms, link)
+		if (directory && vm != job->vm && vm->record.state != VM_MOVED &&
+		    names_image(job->engine, &vm->record, directory, disk->volume))
+			return vm;
+	return NULL;
+}
+
+static void remove_image(Job *job, const ManifestDisk *disk)
+{
+	const Vm *other = other_user(job, disk);
+	Error err = ERROR_INIT;
+
+	if (other)
+		log_info(job->engine->log, "disk %s/%s moved; its image stays for vm=%s", disk->pool,
+			 disk->volume, other->record.name);
+	else if (!image_remove(&job->engine->config.resources, pools_of(&job->vm->record), disk->pool,
+			       disk->volume, NULL, &err) &&
+		 err.category != ERROR_NOT_FOUND)
+		engine_warn(job->engine, "disk %s/%s moved and its image is still here: %.200s", disk->pool,
 			    disk->volume, err.text);
 }
 
@@ -243,15 +412,11 @@ void disks_out_destroy(Job *job)
 	snprintf(who, sizeof(who), "VM %.36s moved", record->uuid);
 	for (size_t i = 0; i < manifest->disks_count; i++) {
 		const ManifestDisk *disk = &manifest->disks[i];
-		Error err = ERROR_INIT;
 
 		if (disk->transfer == DISK_STAYS)
 			continue;
 		if (disk->transfer == DISK_COPIED && disk->encryption == DISK_LUKS)
 			destroy_key(job->engine, disk, who);
-		if (!image_remove(&job->engine->config.resources, NULL, disk->pool, disk->volume, NULL, &err) &&
-		    err.category != ERROR_NOT_FOUND)
-			engine_warn(job->engine, "disk %s/%s moved and its image is still here: %.200s",
-				    disk->pool, disk->volume, err.text);
+		remove_image(job, disk);
 	}
 }

@@ -63,6 +63,8 @@ static void on_progress(evutil_socket_t fd, short what, void *context)
 	if (job->vm && job->vm->handle &&
 	    !vmm_query_migration(job->vm->handle, on_progress_answer, job->vm, &ignored))
 		log_debug(job->engine->log, "progress: %s", ignored.text);
+	if (job->vm && job->vm->handle)
+		disks_out_look(job);
 	if (job->mover && !child_send(job->mover, MOVER_QUERY, 0, NULL, NULL, NULL, 0, &ignored))
 		log_debug(job->engine->log, "progress: %s", ignored.text);
 }

@@ -8,6 +8,7 @@
 #include "engine/disk_keys.h"
 #include "engine/keys.h"
 #include "engine/vm_tpm.h"
+#include "vmm/vtpm.h"
 
 /* --- steps of the transfer --- */
 
@@ -92,6 +93,17 @@ static bool ask(Engine *engine, Ask *asked, const MigrationRecord *record, const
 			    on_answer, asked, NULL, err);
 }
 
+/* On our word that the keys are active the source destroys its TPM: ours must outlive a power cut. */
+static bool keep_tpm(const Engine *engine, const MigrationRecord *record, TransferKind kind, Error *err)
+{
+	bool tpm = false;
+
+	for (size_t i = 0; i < record->keys_count; i++)
+		tpm |= record->keys[i].purpose != KEY_IMAGE;
+	return kind != TRANSFER_ACTIVATED || !tpm ||
+	       vtpm_sync_state(&engine->config.resources, record->uuid, err);
+}
+
 void key_transfer_ask(void *context, Migration *m, TransferKind kind, const PeerMessage *in)
 {
 	Engine *engine = context;
@@ -102,7 +114,8 @@ void key_transfer_ask(void *context, Migration *m, TransferKind kind, const Peer
 	asked->engine = engine;
 	asked->job = job_of(m, engine)->serial;
 	asked->kind = kind;
-	if (ask(engine, asked, migration_record(m), in, &asked->failure))
+	if (keep_tpm(engine, migration_record(m), kind, &asked->failure) &&
+	    ask(engine, asked, migration_record(m), in, &asked->failure))
 		return;
 	if (event_base_once(engine->base, -1, EV_TIMEOUT, on_not_asked, asked, NULL))
 		free(asked);
@@ -261,12 +274,36 @@ static bool check(const Engine *engine, const Manifest *manifest, ErrorCategory 
 			       engine->host_id, text);
 }
 
-bool key_transfer_check_leaving(const Engine *engine, const Manifest *manifest, Error *err)
+bool key_transfer_check_leaving(const Engine *engine, const Vm *vm, Error *err)
 {
-	return check(engine, manifest, ERROR_CONFLICT, err);
+	if (!check(engine, &vm->record.manifest, ERROR_CONFLICT, err))
+		return false;
+	/* Its state would not come along, which is found out only when all memory is over there. */
+	return !vm->record.manifest.tpm || !vm->handle || vmm_has_tpm(vm->handle) ||
+	       error_set(err, ERROR_CONFLICT,
+			 "the swtpm of VM %s has ended: its TPM is back once it is stopped and started",
+			 vm->record.name);
+}
+
+/* Asked before a row of this host changes or memory is populated. The peer need not know why. */
+static bool check_tpm(const Engine *engine, const Manifest *manifest, Error *err)
+{
+	const Resources *resources = &engine->config.resources;
+	Error why = ERROR_INIT;
+	bool has_state = false;
+
+	if (!vtpm_check_program(resources, &why) ||
+	    !vtpm_has_state(resources, manifest->uuid, &has_state, &why)) {
+		log_warning(engine->log, "vm=%s: %s", manifest->uuid, why.text);
+		return error_set(err, ERROR_UNAVAILABLE, "the VM has a TPM, and %s cannot run one",
+				 engine->host_id);
+	}
+	return !has_state || error_set(err, ERROR_CONFLICT, "there is state of the VM's TPM on %s already",
+				       engine->host_id);
 }
 
 bool key_transfer_check_coming(const Engine *engine, const Manifest *manifest, Error *err)
 {
-	return check(engine, manifest, ERROR_DENIED, err);
+	return check(engine, manifest, ERROR_DENIED, err) &&
+	       (!manifest->tpm || check_tpm(engine, manifest, err));
 }

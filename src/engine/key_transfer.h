@@ -18,8 +18,9 @@ MUST_CHECK bool key_transfer_open_disks(Job *job, Error *err);
 void key_transfer_mark_late(ResolvedVm *vm);
 
 /* Whether the VM may leave (ERROR_CONFLICT), or come (ERROR_DENIED), as far as its keys go: a key
- * manager must be there if they travel. */
-MUST_CHECK bool key_transfer_check_leaving(const Engine *engine, const Manifest *manifest, Error *err);
+ * manager must be there if they travel. One that comes with a TPM needs a swtpm here
+ * (ERROR_UNAVAILABLE), and may have no state here (ERROR_CONFLICT). */
+MUST_CHECK bool key_transfer_check_leaving(const Engine *engine, const Vm *vm, Error *err);
 MUST_CHECK bool key_transfer_check_coming(const Engine *engine, const Manifest *manifest, Error *err);
 
 #endif

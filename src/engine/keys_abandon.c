@@ -19,8 +19,16 @@ typedef struct Abandon {
 	KeydAbandon request;
 } Abandon;
 
-static bool check_over(const MigrationRecord *migration, const char *id, Error *err)
+static bool check_over(Engine *engine, const MigrationRecord *migration, const char *id, Error *err)
 {
+	/* Given away: taken back here while the other side is asked, the key would be active on
+	 * both. */
+	if (migration->committed && migration->role == MIGRATION_SOURCE &&
+	    job_of_migration(engine, migration->id))
+		return error_set(
+			err, ERROR_CONFLICT,
+			"migration %s gave the VM to %s, which is still asked for its receipt", id,
+			migration->peer_id);
 	if (migration->state == MIGRATION_ACTIVE || migration->state == MIGRATION_STUCK)
 		return error_set(err, ERROR_CONFLICT,
 				 "migration %s is under way, and the key belongs to it", id);
@@ -60,7 +68,7 @@ bool keys_judge_abandoning(Engine *engine, const KeyRecord *key, KeydAbandon *re
 			key->vm, id);
 	snprintf(request->seen_by, LIMIT_DOMAIN, UNKNOWN_DOMAIN);
 	if (store_get(engine->store, STORE_MIGRATIONS, id, migration, &unknown)) {
-		if (!check_over(migration, id, err))
+		if (!check_over(engine, migration, id, err))
 			return false;
 		name_domain(migration, request->seen_by);
 	} else if (unknown.category != ERROR_NOT_FOUND) {

@@ -9,6 +9,7 @@
 #include "engine/job_disks.h"
 #include "engine/key_transfer.h"
 #include "engine/quota.h"
+#include "engine/vm_rekey.h"
 #include "vmm/vtpm.h"
 
 const char *peer_domain(const char *spiffe_id, char domain[LIMIT_DOMAIN])
@@ -296,7 +297,7 @@ static bool port_check_manifest(void *context, Migration *m, const Manifest *man
 	char domain[LIMIT_DOMAIN];
 	AUTO_RESOLVED_VM ResolvedVm resolved = RESOLVED_VM_INIT;
 
-	if (!key_transfer_check_coming(engine, manifest, err))
+	if (!disks_in_check(manifest, err) || !key_transfer_check_coming(engine, manifest, err))
 		return false;
 	peer_domain(migration_record(m)->peer_id, domain);
 	return quota_check_vcpus(manifest->cpus, config->max_vcpus, online > 0 ? (unsigned int)online : 1,
@@ -319,11 +320,13 @@ static bool take_incoming(Engine *engine, Job *job, Error *err)
 	VmRecord record = *wanted;
 
 	disks_in_forget_keys(&record.manifest);
+	peer_domain(migration_record(job->migration)->peer_id, record.pools_of);
 	if (vm && (vm->handle || vm->job))
 		return error_set(err, ERROR_CONFLICT, "VM %s still has a process here", wanted->manifest.uuid);
 
 	if (vm) {
 		record.seen_epoch = vm->record.epoch;
+		record.seen_ended = vm->record.state != VM_MOVED;
 		vm->record = record;
 	} else {
 		vm = vm_add(engine, &record, err);
@@ -352,6 +355,27 @@ static void destroy_tpm(Engine *engine, const VmRecord *vm)
 		engine_warn(engine, "VM %s: what its TPM stored is still here: %.300s", vm->name, err.text);
 }
 
+/* What is left here of a VM that runs elsewhere. Only the destination's signed word that it runs there
+ * lets go of what may be the only copy. */
+static void destroy_moved(Job *job)
+{
+	const MigrationRecord *record = migration_record(job->migration);
+	AUTO_BUFFER Buffer cms = BUFFER_INIT(LIMIT_STATEMENT);
+	uint8_t digest[DIGEST_SHA384_BYTES];
+	Error err = ERROR_INIT;
+
+	if (!store_statement(job->engine->store, record->id, STATEMENT_ACTIVATED, &cms, digest, &err)) {
+		engine_warn(job->engine,
+			    "VM %s ended at %s without a signed word that it ran there: images, keys and TPM "
+			    "that it left here are not destroyed",
+			    record->vm, record->peer_id);
+		return;
+	}
+	disks_out_destroy(job);
+	if (job->vm->record.manifest.tpm && !record->keep_keys)
+		destroy_tpm(job->engine, &job->vm->record);
+}
+
 /* A reservation that is undone leaves nothing, or what was known of an earlier stay. */
 static bool drop_incoming(Job *job, Error *err)
 {
@@ -363,7 +387,8 @@ static bool drop_incoming(Job *job, Error *err)
 		destroy_tpm(job->engine, &vm->record);
 	forget_transfer(&vm->record);
 	if (vm->record.seen_epoch || vm->record.state == VM_MOVED) {
-		vm->record.state = VM_MOVED;
+		/* One that had ended here is here still: who only offers it does not take it away. */
+		vm->record.state = vm->record.seen_ended ? VM_STOPPED : VM_MOVED;
 		if (vm->record.seen_epoch)
 			vm->record.epoch = vm->record.seen_epoch;
 		vm->record.seen_epoch = 0;
@@ -399,9 +424,7 @@ static bool port_vm_changed(void *context, Migration *m, VmState state, Error *e
 		job->vm->record.epoch = migration_record(m)->epoch;
 	if (state == VM_MOVED) {
 		job->vm->record.instance[0] = '\0';
-		disks_out_destroy(job);
-		if (job->vm->record.manifest.tpm && !migration_record(m)->keep_keys)
-			destroy_tpm(job->engine, &job->vm->record);
+		destroy_moved(job);
 	}
 	if (state == VM_RUNNING)
 		forget_transfer(&job->vm->record);
@@ -413,17 +436,16 @@ static void port_notify(void *context, Migration *m)
 {
 	Engine *engine = context;
 	const MigrationRecord *record = migration_record(m);
+	Job *job = job_for(context, m);
 
 	log_debug(engine->log, "step=%s at_us=%lld", migration_step_name(m),
 		  (long long)clock_monotonic_us(&clock_system));
 
-	if (record->state != MIGRATION_ACTIVE || record->phase != PHASE_TRANSFER) {
-		Job *job = job_for(context, m);
-
-		if (job)
-			job_progress(job, false);
-	}
-	api_event(context, "migration", view_migration(record, m));
+	if (job && (record->state != MIGRATION_ACTIVE || record->phase != PHASE_TRANSFER))
+		job_progress(job, false);
+	if (job && job->vm)
+		vm_rekey_note(job->vm);
+	api_event(context, "migration", view_migration(record, job));
 }
 
 static void port_log(void *context, Migration *m, bool warning, const char *text)

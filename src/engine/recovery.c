@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/engine.h"
+#include "engine/vm_rekey.h"
 
 /* Ended migrations that are remembered; looked at once at each start. */
 enum { MIGRATIONS_KEPT = 1000 };
@@ -133,5 +134,7 @@ bool recovery_run(Engine *engine, Error *err)
 	LIST_FOREACH(vm, &engine->vms, link)
 		if (ok && !vm->job && !vm->handle && had_process(vm->record.state))
 			adopt(vm);
+	if (ok)
+		vm_rekey_recover(engine);
 	return ok;
 }

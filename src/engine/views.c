@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "engine/engine.h"
+#include "engine/vm_rekey.h"
+#include "engine/job_disks.h"
 
 /* A member is left out when it is not known: json_object_set_new with NULL does just that. */
 static void set(json_t *object, const char *name, json_t *value)
@@ -37,6 +39,7 @@ json_t *view_vm(const Vm *vm)
 	set(view, "machine", json_string(record->manifest.machine));
 	set(view, "mode", json_string(seal_mode_words[record->mode]));
 	set(view, "tpm", json_boolean(record->manifest.tpm));
+	vm_rekey_view(vm, view);
 	if (vm->handle) {
 		set_u64(view, "pid", (uint64_t)vmm_pid(vm->handle));
 		set(view, "serial", socket_path(vm, "serial.sock"));
@@ -91,12 +94,14 @@ static json_t *view_report(const MigrationRecord *record)
 	return view;
 }
 
-static void add_live(json_t *view, const Migration *live)
+static void add_live(json_t *view, const Job *job)
 {
+	const Migration *live = job->migration;
 	const Forecast *forecast = migration_forecast(live);
 
 	set_u64(view, "elapsed_ms", migration_elapsed_ms(live));
 	set(view, "step", json_string(migration_step_name(live)));
+	set(view, "disks", disks_out_view(job));
 	if (!forecast->valid)
 		return;
 	set_u64(view, "percent", forecast->percent);
@@ -130,7 +135,7 @@ static json_t *view_keys(const MigrationRecord *record)
 			 keys_outcome(record));
 }
 
-json_t *view_migration(const MigrationRecord *record, const Migration *live)
+json_t *view_migration(const MigrationRecord *record, const Job *job)
 {
 	char id[2 * MIGRATION_ID_BYTES + 1];
 	json_t *view = json_object();
@@ -149,8 +154,8 @@ json_t *view_migration(const MigrationRecord *record, const Migration *live)
 	set_u64(view, "channels", record->channels);
 	set_u64(view, "epoch", record->epoch);
 	set_u64(view, "created", record->created_s);
-	if (live)
-		add_live(view, live);
+	if (job)
+		add_live(view, job);
 	else if (record->report.total_us)
 		set_u64(view, "elapsed_ms", record->report.total_us / 1000);
 	else if (record->ended_s >= record->created_s && record->ended_s)

@@ -6,6 +6,7 @@
 #include "engine/disk_keys.h"
 #include "engine/engine.h"
 #include "engine/keys.h"
+#include "engine/vm_rekey.h"
 #include "engine/vm_tpm.h"
 #include "vmm/vm_file.h"
 
@@ -233,7 +234,8 @@ bool vm_start_text(Engine *engine, const char *path, const char *text, ApiReques
 	waiting->any_file = api_may_name_files(request);
 	if (!vm_parse_text(engine, path, text, waiting->any_file, &waiting->file, err) ||
 	    !resources_complete(&engine->config.resources, &waiting->file.manifest, err) ||
-	    !check_free(engine, &waiting->file.manifest, &old, err))
+	    !check_free(engine, &waiting->file.manifest, &old, err) ||
+	    !vm_rekey_before_start(engine, &waiting->file.manifest, old, err))
 		return false;
 	if (engine->keys)
 		wanted.without = resources_maybe_luks(&engine->config.resources, wanted.manifest);

@@ -179,6 +179,33 @@ bool key_store_transfer_has_package(KeyStore *store, const uint8_t package[16], 
 	return true;
 }
 
+bool key_store_transfer_count_from(KeyStore *store, const char *source, uint64_t now_s,
+				   uint64_t *ret_count, Error *err)
+{
+	AUTO_KEY_SQL sqlite3_stmt *statement = key_sql(store, KEY_SQL_TRANSFER_ALL);
+	Search all = { 0 };
+	TransferRecord record;
+	Line line;
+	int code;
+
+	*ret_count = 0;
+	if (!search_checked(store, &all, err))
+		return false;
+	/* Each is read and parsed only where it can matter. */
+	if (all.count < LIMIT_TRANSFERS_FROM)
+		return true;
+	while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
+		if (!read_line(statement, &line, err))
+			return false;
+		if (line.until <= now_s)
+			continue;
+		if (!read_record(store, &line, &record, err))
+			return false;
+		*ret_count += !strcmp(record.source, source);
+	}
+	return code == SQLITE_DONE || key_store_fail(store, "cannot read the transfers", err);
+}
+
 /* --- writing --- */
 
 /* From when on it may be forgotten. */

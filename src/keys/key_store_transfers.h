@@ -16,6 +16,7 @@
 
 enum {
 	LIMIT_TRANSFERS = 1024,
+	LIMIT_TRANSFERS_FROM = 256, /* of one source's domain that may not be forgotten yet */
 	TRANSFER_KEEP_S = 7 * 24 * 3600,
 	TRANSFER_KEEP_MIN_S = 3600, /* longer than any package or offer lives */
 	TRANSFER_KEEP_OPEN_S = 400 * 24 * 3600,
@@ -67,6 +68,10 @@ MUST_CHECK bool key_store_transfer_get(KeyStore *store, const uint8_t migration[
 /* Whether a migration that is known had the package of this id. */
 MUST_CHECK bool key_store_transfer_has_package(KeyStore *store, const uint8_t package[16],
 					       bool *ret_has, Error *err);
+/* How many migrations with keys of this source's domain may not be forgotten at now_s: a domain
+ * that begins and gives up without end must not fill the room of the others. */
+MUST_CHECK bool key_store_transfer_count_from(KeyStore *store, const char *source, uint64_t now_s,
+					      uint64_t *ret_count, Error *err);
 /* Adds or replaces the row of record->migration, and forgets old ones. Between key_store_begin and
  * key_store_commit, with an entry of the log. ERROR_LIMIT if there are too many that have not
  * ended; ERROR_USAGE for a record out of its bounds. */

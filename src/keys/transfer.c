@@ -74,7 +74,8 @@ static_assert(ARRAY_SIZE(steps) == TRANSFER_KIND_COUNT, "a row for each step");
 
 /* --- before a step --- */
 
-static bool check_party(const TransferParty *party, uint64_t now_s, Error *err)
+/* Taking keys back signs nothing: it must not fail by the time of a certificate. */
+static bool check_party(const StepRow *row, const TransferParty *party, uint64_t now_s, Error *err)
 {
 	const SpiffeId *own = cms_signer_id(party->signer);
 	int64_t until_s = cms_signer_not_after_s(party->signer);
@@ -83,7 +84,7 @@ static bool check_party(const TransferParty *party, uint64_t now_s, Error *err)
 		return error_set(err, ERROR_CONFIG,
 				 "the certificates of the key manager are of %.128s and %.128s",
 				 own->text, envelope_key_id(party->agree)->text);
-	return (until_s >= 0 && (uint64_t)until_s >= now_s) ||
+	return row->kind == TRANSFER_TAKE_BACK || (until_s >= 0 && (uint64_t)until_s >= now_s) ||
 	       error_set(err, ERROR_UNAVAILABLE,
 			 "our certificate for signing, of %.128s, expired at %" PRId64, own->text,
 			 until_s);
@@ -215,7 +216,7 @@ static TransferStep *judge(const StepRow *row, const TransferParty *party,
 	step->now_s = now_s;
 	step->is_source = row->is_source;
 	step->answer.kind = request->kind;
-	if (!check_party(party, now_s, err) || !check_request(row, party, request, err))
+	if (!check_party(row, party, now_s, err) || !check_request(row, party, request, err))
 		return NULL;
 	if (row->kind != TRANSFER_NAME_KEYS && !recall(step, err))
 		return NULL;

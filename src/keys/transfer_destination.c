@@ -77,6 +77,22 @@ static bool check_can_come(TransferStep *step, Error *err)
 
 /* --- offer --- */
 
+/* What began and was undone is remembered for a while as well. */
+static bool check_share(const TransferStep *step, Error *err)
+{
+	const char *source = step->request->source;
+	uint64_t count;
+
+	return key_store_transfer_count_from(step->party->store, source, step->now_s, &count,
+					     err) &&
+	       (count < LIMIT_TRANSFERS_FROM ||
+		error_set(err, ERROR_LIMIT,
+			  "%" PRIu64
+			  " migrations with keys from %s are remembered and may not be forgotten "
+			  "yet, at most %d",
+			  count, source, LIMIT_TRANSFERS_FROM));
+}
+
 bool transfer_judge_offer(TransferStep *step, Error *err)
 {
 	int64_t until_s = envelope_key_not_after_s(step->party->agree);
@@ -86,7 +102,7 @@ bool transfer_judge_offer(TransferStep *step, Error *err)
 	if (until_s < 0 || (uint64_t)until_s <= step->now_s)
 		return error_set(err, ERROR_UNAVAILABLE,
 				 "our certificate for key agreement expired at %" PRId64, until_s);
-	return check_can_come(step, err);
+	return check_share(step, err) && check_can_come(step, err);
 }
 
 bool transfer_answer_offer(TransferStep *step, Error *err)
@@ -324,12 +340,21 @@ bool transfer_change_released(TransferStep *step, Error *err)
 
 bool transfer_judge_discard(TransferStep *step, Error *err)
 {
-	step->again = step->known && step->past.stage == TRANSFER_STAGE_DISCARDED;
-	if (step->again || !step->known)
+	bool is_over = step->known && step->past.stage == TRANSFER_STAGE_DISCARDED;
+
+	if (!step->known)
 		return true;
-	if (step->past.stage != TRANSFER_STAGE_IMPORTED)
+	if (!is_over && step->past.stage != TRANSFER_STAGE_IMPORTED)
 		return transfer_refuse_stage(step, err);
-	return transfer_load_keys(step, err);
+	if (transfer_is_none(step->past.package, sizeof(step->past.package))) {
+		step->again = is_over; /* nothing came */
+		return true;
+	}
+	if (!transfer_load_keys(step, err))
+		return false;
+	/* A person may have ended it for one key alone: the receipt is about all of them. */
+	step->again = is_over && !transfer_any_travelling(step, KEY_IMPORTED);
+	return true;
 }
 
 /* A migration of which nothing came is remembered too: its package must not come afterwards. */
@@ -338,7 +363,8 @@ bool transfer_change_discard(TransferStep *step, Error *err)
 	size_t discarded = 0;
 
 	step->past.stage = TRANSFER_STAGE_DISCARDED;
-	step->past.ended_s = step->now_s;
+	if (!step->past.ended_s)
+		step->past.ended_s = step->now_s;
 	transfer_set_detail(step, "%s", step->known ? "undone" : "undone before anything came");
 	for (size_t i = 0; i < step->keys_count; i++) {
 		KeyRecord *key = &step->keys[i];

@@ -65,6 +65,8 @@ MUST_CHECK bool transfer_load_keys(TransferStep *step, Error *err);
 /* Each of step->keys travels with this migration, in this state. ERROR_CONFLICT. */
 MUST_CHECK bool transfer_check_travelling(const TransferStep *step, KeyState state, Error *err);
 bool transfer_is_travelling(const TransferStep *step, const KeyRecord *key, KeyState state);
+/* Whether any of step->keys still does. */
+bool transfer_any_travelling(const TransferStep *step, KeyState state);
 
 /* Verifies the request's document as a statement of this kind by the other side's key manager,
  * about this migration and its keys: sets step->statement and step->digest. */

@@ -88,6 +88,14 @@ bool transfer_is_travelling(const TransferStep *step, const KeyRecord *key, KeyS
 	       !memcmp(key->migration, step->request->migration, sizeof(key->migration));
 }
 
+bool transfer_any_travelling(const TransferStep *step, KeyState state)
+{
+	for (size_t i = 0; i < step->keys_count; i++)
+		if (transfer_is_travelling(step, &step->keys[i], state))
+			return true;
+	return false;
+}
+
 bool transfer_check_travelling(const TransferStep *step, KeyState state, Error *err)
 {
 	char id[KEY_ID_HEX];

@@ -343,13 +343,15 @@ bool transfer_judge_take_back(TransferStep *step, Error *err)
 	if (has_receipt &&
 	    (!transfer_verify(step, KEY_STATEMENT_DISCARDED, err) || !check_discarded(step, err)))
 		return false;
-	/* A receipt that comes late is written down. */
-	step->again = is_over && (!has_receipt ||
-				  !transfer_is_none(step->past.ended, sizeof(step->past.ended)));
-	if (step->again)
-		return !has_receipt || check_same(step, step->past.ended, err);
 	/* Where nothing was exported, keys are nobody's business. */
-	return !step->known || transfer_load_keys(step, err);
+	if (step->known && !transfer_load_keys(step, err))
+		return false;
+	/* A receipt that comes late is written down. A person may have ended it for one key alone.
+	 */
+	step->again =
+		is_over && !transfer_any_travelling(step, KEY_EXPORTING) &&
+		(!has_receipt || !transfer_is_none(step->past.ended, sizeof(step->past.ended)));
+	return !step->again || !has_receipt || check_same(step, step->past.ended, err);
 }
 
 bool transfer_change_take_back(TransferStep *step, Error *err)

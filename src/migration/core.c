@@ -44,6 +44,7 @@ void migration_enter(Migration *m, Step step)
 	bool new_phase = row->phase != m->record.phase;
 
 	m->step = step;
+	m->entered_us = migration_now_us(m);
 	m->attempts = 0;
 	/* What a notary may still answer belongs to the step that asked: one that never answers must
 	 * not keep later steps from asking. */

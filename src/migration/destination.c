@@ -165,7 +165,7 @@ static void on_verified(Migration *m, StatementKind kind, const NotaryVerified *
 			destination_take_commit(m, result);
 	} else if (kind == STATEMENT_COMMIT && m->step == DST_ENDED_ASKED) {
 		destination_take_late_commit(m, result);
-	} else if (kind == STATEMENT_DESTROYED && m->step == DST_ACTIVE) {
+	} else if (kind == STATEMENT_DESTROYED && m->step == DST_ACTIVE && !m->destroyed_heard) {
 		m->destroyed_heard = true;
 		/* Evidence, not state. */
 		if (!migration_journal(m, STATEMENT_DESTROYED, m->received, &ignored))

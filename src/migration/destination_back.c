@@ -52,8 +52,9 @@ void destination_undo(Migration *m, const Error *cause)
 	migration_enter(m, DST_UNDO);
 	m->ports->mover_stop(m->ports->context, m);
 	if (!m->has_vm && m->record.uuid[0]) {
-		/* Recovered, and its VM never came as far as the store. */
-		migration_end(m, MIGRATION_FAILED);
+		/* Recovered, and its VM never came as far as the store, or went already. */
+		if (!destination_discard_keys(m))
+			migration_end(m, MIGRATION_FAILED);
 		return;
 	}
 	if (!m->has_vm) {

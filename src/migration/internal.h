@@ -48,10 +48,12 @@ struct Migration {
 	bool late; /* nothing more is expected of the peer in this step: it finishes when its own work is done */
 	bool died, died_active; /* destination: the guest ended after it was given to us; it was active then */
 	unsigned int attempts; /* of what the step retries */
+	int64_t entered_us;    /* when the step began */
 
 	/* handover of keys and disks */
 	PeerMessage *early;	/* a document that came before its step; one, the newest */
 	PeerMessage *receipt;	/* source: `activated`, until its release was answered */
+	bool receipt_refused;	/* what came was not good: no other is looked at before the next tick */
 	PeerMessage *judged;	/* a document that our key manager looks at now */
 	bool keys_asked;	/* our key manager was asked, for keys_asking */
 	TransferKind keys_asking;
@@ -66,6 +68,7 @@ struct Migration {
 
 	/* times, microseconds of the monotonic clock, 0: not yet */
 	int64_t started_us, stop_us, resume_us, commit_received_us, activated_us, last_heard_us;
+	int64_t keys_us; /* source: when its channels were proven, and the keys' turn came */
 	uint64_t rtt_us;
 	MoverStats stats;
 };

@@ -12,7 +12,7 @@ enum {
 	SUSPECT_TICK_MS = 250,
 	SUSPECT_RUNNING_MS = 1000,
 	UNDO_TICK_MS = 50,
-	UNDO_ATTEMPTS = 400,  /* 20 s of UNDO_TICK_MS until a person is asked */
+	UNDO_PATIENCE_MS = 20000, /* until a person is asked */
 	CANCEL_ATTEMPTS = 5760, /* a day of the longest back-off */
 	ASK_ATTEMPTS = 12,	/* until a person is told; it goes on asking */
 	COMMIT_AGAIN_MS = 3000,

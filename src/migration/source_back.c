@@ -110,7 +110,8 @@ void source_undo_answer(Migration *m, const HvState *state, const Error *failure
 		source_finish_undo(m);
 		return;
 	}
-	if (m->attempts >= UNDO_ATTEMPTS) {
+	/* By the clock: a hypervisor that hangs takes its time for each look. */
+	if (migration_now_us(m) - m->entered_us >= (int64_t)UNDO_PATIENCE_MS * 1000) {
 		if (m->record.state != MIGRATION_STUCK) {
 			m->record.state = MIGRATION_STUCK;
 			m->ports->mover_stop(m->ports->context, m);

@@ -50,6 +50,7 @@ void source_all_proven(Migration *m)
 		return;
 	}
 	migration_enter(m, SRC_KEYS);
+	m->keys_us = migration_now_us(m);
 	/* Before our key manager is asked: after a restart they must be asked back. */
 	m->record.keys_moving = true;
 	if (!migration_journal_record(m, &err)) {
@@ -92,11 +93,18 @@ static void release(Migration *m, const PeerMessage *receipt)
 {
 	Error err = ERROR_INIT;
 
-	if (!m->record.keys_moving || m->keys_asked)
+	if (!m->record.keys_moving || m->keys_asked || m->receipt_refused)
 		return;
 	if (!migration_keep(&m->receipt, receipt, &err))
 		migration_log(m, true, "%s", err.text);
 	migration_ask_keys(m, TRANSFER_RELEASE, receipt);
+}
+
+/* Both copies of the guest ended before it ran there. */
+static void keep_keys_here(Migration *m, const PeerMessage *receipt)
+{
+	if (!m->receipt_refused)
+		migration_ask_keys(m, TRANSFER_TAKE_BACK, receipt);
 }
 
 void source_take_document(Migration *m, const PeerMessage *message)
@@ -117,8 +125,7 @@ void source_take_document(Migration *m, const PeerMessage *message)
 		else if (document == KEY_DOCUMENT_ACTIVATED)
 			release(m, message);
 		else if (m->step == SRC_OWES_KEYS)
-			/* Both copies of the guest ended before it ran there: the keys stay here. */
-			migration_ask_keys(m, TRANSFER_TAKE_BACK, message);
+			keep_keys_here(m, message);
 		else
 			migration_log(m, false, "the destination's key manager discarded the keys");
 		return;
@@ -154,6 +161,14 @@ static void exported(Migration *m, const KeyTransferred *result)
 		return;
 	if (!migration_send_document(m, KEY_DOCUMENT_PACKAGE, result, &err))
 		source_undo(m, &err);
+}
+
+/* They opened what waited for them, says the other key manager, and ours believes it. */
+static void handed_over(Migration *m)
+{
+	migration_log(m, false, "keys handed over count=%zu took_us=%lld", (size_t)m->record.keys_count,
+		      (long long)(migration_now_us(m) - m->keys_us));
+	begin_disks(m);
 }
 
 /* The keys here are destroyed, or ours again: nothing is owed any more. */
@@ -198,6 +213,11 @@ static void failed(Migration *m, TransferKind kind, const Error *failure)
 	case TRANSFER_RELEASE:
 	case TRANSFER_TAKE_BACK:
 		migration_log(m, true, "%s", err.text);
+		/* Not asked about again: each refusal is an entry in the key manager's log for good, and the
+		 * peer must not write there as fast as it likes. */
+		m->receipt_refused = failure->category == ERROR_AUTH || failure->category == ERROR_PEER;
+		if (m->receipt_refused)
+			migration_drop(&m->receipt);
 		if (m->step == SRC_OWES_KEYS || m->step == SRC_OWES_CANCEL || m->step == SRC_FINISH)
 			m->ports->set_tick(m->ports->context, m, migration_backoff_ms(m));
 		return;
@@ -226,7 +246,7 @@ void source_on_keys(Migration *m, TransferKind kind, const KeyTransferred *resul
 		return;
 	case TRANSFER_IMPORTED:
 		if (m->step == SRC_KEYS)
-			begin_disks(m);
+			handed_over(m);
 		return;
 	case TRANSFER_RELEASE:
 		released(m, result);
@@ -261,6 +281,7 @@ void source_release_early(Migration *m)
 
 void source_release_again(Migration *m)
 {
+	m->receipt_refused = false;
 	if (m->receipt && m->record.keys_moving)
 		migration_ask_keys(m, TRANSFER_RELEASE, m->receipt);
 }

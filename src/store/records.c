@@ -42,6 +42,10 @@ static const Field vm_fields[] = {
 	SCHEMA_OBJECT(VmRecord, manifest, &manifest_schema),
 	{ .name = "copies", .kind = FIELD_U64, .optional = true, .offset = offsetof(VmRecord, copies),
 	  .max = UINT32_MAX },
+	{ .name = "seen_ended", .kind = FIELD_BOOL, .optional = true,
+	  .offset = offsetof(VmRecord, seen_ended) },
+	{ .name = "pools_of", .kind = FIELD_TEXT, .optional = true, .offset = offsetof(VmRecord, pools_of),
+	  .size = LIMIT_DOMAIN, .text_class = TEXT_DOMAIN },
 };
 SCHEMA_DEFINE(vm_record_schema, "vm", VmRecord, vm_fields);
 

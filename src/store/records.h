@@ -42,6 +42,9 @@ typedef struct VmRecord {
 	VmState state;
 	SealMode mode;
 	uint64_t seen_epoch;	   /* of an earlier stay here, 0: none; kept while one is incoming */
+	bool seen_ended;	   /* it had ended here then, and not moved away */
+	char pools_of[LIMIT_DOMAIN]; /* whose pools its disks are in: those of the domain that it came from;
+				      * "": this host's own users' */
 	char instance[LIMIT_NAME]; /* names its process for the hypervisor's driver; "": none */
 	Manifest manifest;
 	uint64_t copies; /* while it comes in: bit i, the image of disk i was made for it; VM_COPY_TPM */

@@ -201,6 +201,7 @@ const VmmDriver vmm_driver_qemu = {
 	.reconnect = qemu_reconnect,
 	.features = get_features,
 	.pid = get_pid,
+	.has_tpm = qemu_has_tpm,
 	.cpu_us = get_cpu_us,
 	.socket_directory = get_socket_directory,
 	.listen = listen_for,

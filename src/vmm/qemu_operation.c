@@ -27,6 +27,7 @@ static void release_operation(QemuOperation *operation)
 	}
 	if (operation->timer)
 		event_free(operation->timer);
+	json_decref(operation->rekey.top);
 	free(operation);
 }
 

@@ -67,6 +67,7 @@ static bool make_directory(const VmmStart *start, QemuDirectory *directory, Erro
 	if (qemu_process_find(record, &process, &(Error){ 0 }))
 		return error_set(err, ERROR_CONFLICT, "instance %s runs already as process %d",
 				 start->instance, process.pid);
+	qemu_tpm_end_left(directory);
 	qemu_directory_remove(directory);
 	return qemu_directory_make(start->resources, start->instance, directory, err);
 }
@@ -290,8 +291,10 @@ VmmVm *qemu_adopt(struct event_base *base, const Resources *resources, const cha
 		return NULL;
 	snprintf(record, sizeof(record), "%s/%s", directory.path, QEMU_FILE_RECORD);
 	if (!qemu_process_find(record, &process, err)) {
-		if (err->category == ERROR_NOT_FOUND)
+		if (err->category == ERROR_NOT_FOUND) {
+			qemu_tpm_end_left(&directory);
 			qemu_directory_remove(&directory);
+		}
 		error_prefix(err, "instance %s", instance);
 		return NULL;
 	}

@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "vmm/disk_mirror.h"
+#include "vmm/disk_rekey.h"
 #include "vmm/qemu.h"
 #include "vmm/qemu_directory.h"
 #include "vmm/qemu_process.h"
@@ -52,6 +53,12 @@ struct QemuOperation {
 	int64_t deadline_us; /* of `again` and of steps that try; 0: they fail at once */
 	struct event *timer; /* pending while it waits, parked, to take its step again */
 	uint32_t disks;	     /* for check: bit i is disk i */
+	struct {
+		size_t disk;
+		uint64_t version;
+		uint32_t found;
+		json_t *top; /* the guest's node, for when it is needed */
+	} rekey;	     /* of disk_rekey.c */
 	/* Judges the reply of a step before the next one; NULL: none to judge. */
 	bool (*check)(QemuOperation *operation, json_t *ret, Error *err);
 	/* Tells the caller; ret is the last step's reply, err NULL on success. */
@@ -62,6 +69,7 @@ struct QemuOperation {
 		VmmRunStateDone *run_state;
 		VmmMigrationDone *migration;
 		DiskMirrorProgressDone *mirror;
+		DiskRekeyStateDone *rekey;
 	} done;
 	void *context;
 };
@@ -192,10 +200,14 @@ bool qemu_tpm_is_held(const QemuVm *vm);
 /* Starts a TPM that is waited for, connects, and begins `next` then. On failure next is gone. */
 MUST_CHECK bool qemu_tpm_open(QemuVm *vm, const ResolvedVm *resolved, QemuOperation *next,
 			      Error *err);
+/* Whether its process is there. */
+bool qemu_has_tpm(const VmmVm *vm);
 /* Finds that of an adopted VM. */
 void qemu_tpm_adopt(QemuVm *vm);
 /* QEMU is gone: so is it. */
 void qemu_tpm_end(QemuVm *vm);
+/* The same for a QEMU that ended while nobody looked, before its directory is removed. */
+void qemu_tpm_end_left(const QemuDirectory *directory);
 /* Lets go of it. */
 void qemu_tpm_close(QemuVm *vm);
 

@@ -178,6 +178,7 @@ struct VmmDriver {
 	bool (*reconnect)(VmmVm *vm, VmmRunStateDone *done, void *context, Error *err);
 	const VmmFeatures *(*features)(const VmmVm *vm);
 	pid_t (*pid)(const VmmVm *vm);
+	bool (*has_tpm)(const VmmVm *vm);
 	bool (*cpu_us)(const VmmVm *vm, int64_t *ret_us, Error *err);
 	const char *(*socket_directory)(const VmmVm *vm);
 	bool (*listen)(VmmVm *vm, const char *name, int *ret_fd, Error *err);
@@ -273,6 +274,13 @@ static inline const VmmFeatures *vmm_features(const VmmVm *vm)
 static inline pid_t vmm_pid(const VmmVm *vm)
 {
 	return vm->driver->pid(vm);
+}
+
+/* Whether a TPM answers it: one that has died is not noticed by guest and hypervisor before they
+ * use it, and does not come back before the VM's next start. */
+static inline bool vmm_has_tpm(const VmmVm *vm)
+{
+	return vm->driver->has_tpm(vm);
 }
 
 /* CPU time of the process since its start, all threads, microseconds. */

@@ -26,10 +26,13 @@ enum {
 	FILE_PATH_SIZE = VTPM_PATH_SIZE + 32,
 	STATE_FILES_MAX = 64,		/* it makes four */
 	OVERWRITE_MAX_BYTES = 16 << 20, /* it stores less than 100 KiB */
+	SYNC_MAX_BYTES = 1 << 20,	/* a larger file is none of its */
 };
 
 /* What swtpm writes once it has been started by a guest's firmware or by a migration. */
 static const char permanent_state[] = "tpm2-00.permall";
+static const char *const state_files[] = { permanent_state, "tpm2-00.volatilestate",
+					   "tpm2-00.savestate" };
 static const char mark[] = "new";
 
 static const char *program_of(const Resources *resources)
@@ -125,16 +128,54 @@ bool vtpm_mark_new(const Resources *resources, const char *uuid, Error *err)
 	       error_set_errno(err, ERROR_IO, errno, "cannot mark the TPM of %s as new", uuid);
 }
 
+/* The directory is another user's: nothing but what swtpm stores there may keep us waiting. */
+static bool sync_file(int directory_fd, const char *name, Error *err)
+{
+	AUTO_FD int fd = openat(directory_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat status;
+
+	if (fd < 0 && (errno == ENOENT || errno == ELOOP))
+		return true;
+	if (fd >= 0 && !fstat(fd, &status) &&
+	    (!S_ISREG(status.st_mode) || status.st_size > SYNC_MAX_BYTES))
+		return true;
+	return (fd >= 0 && !fsync(fd)) ||
+	       error_set_errno(err, ERROR_IO, errno, "cannot sync %s", name);
+}
+
+static bool sync_files(int directory_fd, Error *err)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(state_files); i++)
+		if (!sync_file(directory_fd, state_files[i], err))
+			return false;
+	return !fsync(directory_fd) ||
+	       error_set_errno(err, ERROR_IO, errno, "cannot sync the directory of a TPM");
+}
+
+bool vtpm_sync_state(const Resources *resources, const char *uuid, Error *err)
+{
+	char path[VTPM_PATH_SIZE];
+	AUTO_FD int fd = -1;
+
+	if (!name_state(resources, uuid, path, err))
+		return false;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ||
+		       error_set_errno(err, ERROR_IO, errno, "cannot open %s", path);
+	return sync_files(fd, err) || error_prefix(err, "%s", path);
+}
+
 bool vtpm_unmark_new(const Resources *resources, const char *uuid, Error *err)
 {
 	AUTO_FD int directory_fd = -1;
 
-	if (!vtpm_open_state(resources, uuid, &directory_fd, err))
+	if (!vtpm_open_state(resources, uuid, &directory_fd, err) ||
+	    /* What stands for "it has state" must not be on disk before the state is. */
+	    !sync_files(directory_fd, err))
 		return false;
-	/* What stands for "it has state" must not be on disk before the state is. */
-	return !fsync(directory_fd) && (!unlinkat(directory_fd, mark, 0) || errno == ENOENT)
-		       ? true
-		       : error_set_errno(err, ERROR_IO, errno, "cannot unmark the TPM of %s", uuid);
+	return !unlinkat(directory_fd, mark, 0) || errno == ENOENT ||
+	       error_set_errno(err, ERROR_IO, errno, "cannot unmark the TPM of %s", uuid);
 }
 
 /* --- the process --- */

@@ -44,6 +44,10 @@ MUST_CHECK bool vtpm_mark_new(const Resources *resources, const char *uuid, Erro
 MUST_CHECK bool vtpm_unmark_new(const Resources *resources, const char *uuid, Error *err);
 MUST_CHECK bool vtpm_is_new(const Resources *resources, const char *uuid, bool *ret_is, Error *err);
 
+/* Returns once what it stored is on the disk, which swtpm does not see to: before another copy of
+ * the state is given up. Fine if there is nothing. ERROR_IO. */
+MUST_CHECK bool vtpm_sync_state(const Resources *resources, const char *uuid, Error *err);
+
 /* Starts it. Descriptors stay the caller's and may be closed on return. record_path as of
  * qemu_process_spawn. ERROR_USAGE for a key that is none. */
 MUST_CHECK bool vtpm_spawn(const VtpmStart *start, const char *record_path,

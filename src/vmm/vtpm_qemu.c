@@ -20,10 +20,11 @@
 #define P_PIDFD 3 /* linux/wait.h, where glibc has none */
 #endif
 
-static void record_path(const QemuVm *vm, char path[sizeof(vm->directory.path) + 16])
+enum { RECORD_PATH_SIZE = sizeof((QemuDirectory){ 0 }.path) + 16 };
+
+static void record_path(const QemuDirectory *directory, char path[RECORD_PATH_SIZE])
 {
-	snprintf(path, sizeof(vm->directory.path) + 16, "%s/%s", vm->directory.path,
-		 QEMU_FILE_TPM_RECORD);
+	snprintf(path, RECORD_PATH_SIZE, "%s/%s", directory->path, QEMU_FILE_TPM_RECORD);
 }
 
 /* --- its end --- */
@@ -40,6 +41,17 @@ static void forget_process(QemuVm *vm)
 	if (vm->tpm_exit_event)
 		event_free(TAKE_PTR(vm->tpm_exit_event));
 	qemu_process_close(&vm->tpm);
+}
+
+void qemu_tpm_end_left(const QemuDirectory *directory)
+{
+	AUTO_QEMU_PROCESS QemuProcess process = QEMU_PROCESS_INIT;
+	char record[RECORD_PATH_SIZE];
+	Error ignored = ERROR_INIT;
+
+	record_path(directory, record);
+	if (qemu_process_find(record, &process, &ignored))
+		(void)!qemu_process_kill(&process, &ignored);
 }
 
 void qemu_tpm_end(QemuVm *vm)
@@ -87,7 +99,7 @@ static bool watch_process(QemuVm *vm, Error *err)
 
 bool qemu_tpm_start(QemuVm *vm, const ResolvedVm *resolved, Error *err)
 {
-	char record[sizeof(vm->directory.path) + 16];
+	char record[RECORD_PATH_SIZE];
 	AUTO_FD int state_fd = -1;
 	VtpmStart start = { .resources = vm->resources,
 			    .file_key_fd = resolved->tpm.file_key_fd,
@@ -97,7 +109,7 @@ bool qemu_tpm_start(QemuVm *vm, const ResolvedVm *resolved, Error *err)
 	/* Before a directory is made for it. */
 	if (start.file_key_fd < 0 || start.migration_key_fd < 0)
 		return error_set(err, ERROR_USAGE, "the TPM has no file key or no migration key");
-	record_path(vm, record);
+	record_path(&vm->directory, record);
 	if (!vtpm_open_state(vm->resources, resolved->manifest.uuid, &state_fd, err))
 		return false;
 	start.state_fd = state_fd;
@@ -111,12 +123,17 @@ bool qemu_tpm_start(QemuVm *vm, const ResolvedVm *resolved, Error *err)
 	return false;
 }
 
+bool qemu_has_tpm(const VmmVm *head)
+{
+	return ((const QemuVm *)head)->tpm.pid > 0;
+}
+
 void qemu_tpm_adopt(QemuVm *vm)
 {
-	char record[sizeof(vm->directory.path) + 16];
+	char record[RECORD_PATH_SIZE];
 	Error ignored = ERROR_INIT;
 
-	record_path(vm, record);
+	record_path(&vm->directory, record);
 	if (qemu_process_find(record, &vm->tpm, &ignored))
 		(void)!watch_process(vm, &ignored);
 }

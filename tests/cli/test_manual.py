@@ -92,7 +92,7 @@ class Completion(CliTest):
 
     def test_commands(self):
         self.assertEqual(self.complete("mi"), ["migrate"])
-        self.assertEqual(self.complete("vm", ""), ["create", "list", "show", "start", "stop"])
+        self.assertEqual(self.complete("vm", ""), ["create", "list", "rekey", "show", "start", "stop"])
         self.assertEqual(self.complete("help", "do"), ["doctor"])
         self.assertEqual(self.complete("xyz"), [])
 

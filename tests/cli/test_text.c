@@ -215,6 +215,34 @@ static void test_progress_grows_only(void **state)
 	assert_false(progress.has_total);
 }
 
+static json_t *disks(json_int_t done, json_int_t total)
+{
+	return json_pack("{s:s, s:[{s:I, s:I}, {s:I, s:I}]}", "phase", "transfer", "disks", "done_bytes",
+			 done, "total_bytes", total, "done_bytes", (json_int_t)0, "total_bytes",
+			 (json_int_t)300);
+}
+
+static void test_progress_of_disks(void **state)
+{
+	Progress progress = { 0 };
+	char line[PROGRESS_LINE_SIZE];
+
+	(void)state;
+	update(&progress, sample("prepare", json_integer(0), 0));
+	progress_format(&progress, 80, line);
+	assert_null(strstr(line, "disks"));
+	update(&progress, disks(50, 100));
+	progress_format(&progress, 80, line);
+	assert_non_null(strstr(line, "disks  12 %"));
+	/* The guest writes: the total grows. What is odd does not count. */
+	update(&progress, disks(60, 500));
+	update(&progress, disks(600, 500));
+	update(&progress, disks(-1, -1));
+	assert_int_equal(progress.disks_percent, 12);
+	update(&progress, disks(100, 100));
+	assert_int_equal(progress.disks_percent, 25);
+}
+
 static void test_progress_ends(void **state)
 {
 	Progress progress = { 0 };
@@ -260,6 +288,7 @@ int main(void)
 		cmocka_unit_test(test_resolve),	      cmocka_unit_test(test_escape),
 		cmocka_unit_test(test_numbers),	      cmocka_unit_test(test_progress_grows_only),
 		cmocka_unit_test(test_progress_ends), cmocka_unit_test(test_progress_fits),
+		cmocka_unit_test(test_progress_of_disks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

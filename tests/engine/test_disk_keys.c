@@ -87,6 +87,22 @@ static const Case cases[] = {
 	  1,
 	  ERROR_DENIED,
 	  "key " ID_OF_1 " is deactivated: only an active one opens a disk" },
+	/* it went by a migration, and came back by another; or went again */
+	{ 0,
+	  { { 1, 1, KEY_DESTROYED, KEY_IMAGE, "a" }, { 1, 1, KEY_ACTIVE, KEY_IMAGE, "a" } },
+	  1,
+	  ERROR_NONE,
+	  NULL },
+	{ 1,
+	  { { 1, 1, KEY_DESTROYED, KEY_IMAGE, "a" }, { 1, 1, KEY_ACTIVE, KEY_IMAGE, "a" } },
+	  1,
+	  ERROR_NONE,
+	  NULL },
+	{ 1,
+	  { { 1, 1, KEY_DESTROYED, KEY_IMAGE, "a" }, { 1, 1, KEY_DESTROYED, KEY_IMAGE, "a" } },
+	  1,
+	  ERROR_DENIED,
+	  "key " ID_OF_1 " is destroyed: only an active one opens a disk" },
 	/* an earlier one of the same slot, and a later one that is over */
 	{ 0,
 	  { { 2, 1, KEY_DESTROYED, KEY_IMAGE, "a" }, { 1, 1, KEY_ACTIVE, KEY_IMAGE, "a" } },
@@ -220,27 +236,68 @@ static void image_of_a_later_version(void **state)
 /* The destination asks through its port, before it looks at anything else of the offer. */
 static void keys_need_a_manager(void **state)
 {
-	Manifest manifest = two_disks();
 	Engine *engine = test_calloc(1, sizeof(*engine));
+	Vm *vm = test_calloc(1, sizeof(*vm));
+	Manifest *manifest = &vm->record.manifest;
 	Error err = ERROR_INIT;
 
 	(void)state;
+	*manifest = two_disks();
 	ports_init(engine);
 	snprintf(engine->host_id, sizeof(engine->host_id), "spiffe://north.example/host/a");
-	assert_true(key_transfer_check_leaving(engine, &manifest, &err));
-	assert_true(key_transfer_check_coming(engine, &manifest, &err));
-	manifest.disks[1].encryption = DISK_LUKS;
-	assert_false(key_transfer_check_leaving(engine, &manifest, &err));
+	assert_true(key_transfer_check_leaving(engine, vm, &err));
+	assert_true(key_transfer_check_coming(engine, manifest, &err));
+	manifest->disks[1].encryption = DISK_LUKS;
+	assert_false(key_transfer_check_leaving(engine, vm, &err));
 	assert_int_equal(err.category, ERROR_CONFLICT);
 	assert_string_equal(err.text, "the VM's keys travel with it, and no key manager is configured on "
 				      "spiffe://north.example/host/a");
 	err = ERROR_INIT;
-	assert_false(engine->ports.check_manifest(engine, NULL, &manifest, &err));
+	assert_false(engine->ports.check_manifest(engine, NULL, manifest, &err));
 	assert_int_equal(err.category, ERROR_DENIED);
 	/* A copy under a key of the destination's own brings none. */
-	manifest.disks[1].transfer = DISK_COPIED;
-	assert_true(key_transfer_check_leaving(engine, &manifest, &err));
+	manifest->disks[1].transfer = DISK_COPIED;
+	assert_true(key_transfer_check_leaving(engine, vm, &err));
+	test_free(vm);
 	test_free(engine);
+}
+
+/* A peer's VM takes no key here that is in use or known elsewhere: what is undone destroys it. */
+static void keys_of_copies(void **state)
+{
+	static const struct {
+		KeyState state;
+		uint64_t epoch;
+		const char *exposed_to;
+		bool works;
+	} rows[] = {
+		{ KEY_ACTIVE, 7, "", true }, /* of an earlier try */
+		{ KEY_ACTIVE, 6, "", false },
+		{ KEY_ACTIVE, 8, "", false },
+		{ KEY_ACTIVE, 7, "south.example", false },
+		{ KEY_DEACTIVATED, 6, "", false },
+		{ KEY_IMPORTED, 6, "", false },
+		{ KEY_DESTROYED, 6, "south.example", true }, /* nothing is left to be destroyed */
+	};
+	DiskKeyFound found = { .any = false };
+	Error err = ERROR_INIT;
+
+	(void)state;
+	assert_works(disk_key_check_copy(&found, 7, &err), &err);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		found = (DiskKeyFound){ .any = true };
+		found.newest = (KeyRecord){ .version = 1, .state = rows[i].state, .epoch = rows[i].epoch };
+		set_id(found.newest.id, 1);
+		snprintf(found.newest.slot, sizeof(found.newest.slot), "disk.img");
+		snprintf(found.newest.exposed_to, sizeof(found.newest.exposed_to), "%s", rows[i].exposed_to);
+		err = ERROR_INIT;
+		if (rows[i].works)
+			assert_works(disk_key_check_copy(&found, 7, &err), &err);
+		else
+			assert_fails(disk_key_check_copy(&found, 7, &err), ERROR_CONFLICT,
+				     "key " ID_OF_1 " of this VM is for disk.img here, and was not made",
+				     &err);
+	}
 }
 
 int main(void)
@@ -252,6 +309,7 @@ int main(void)
 		cmocka_unit_test(imported_keys),
 		cmocka_unit_test(image_of_a_later_version),
 		cmocka_unit_test(keys_need_a_manager),
+		cmocka_unit_test(keys_of_copies),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

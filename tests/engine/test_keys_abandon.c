@@ -117,6 +117,34 @@ static void one_that_is_under_way_does_not(void **state)
 	}
 }
 
+/* Given away, and the other side is still asked: taken back here it would be active on both. */
+static void one_that_gave_the_vm_away_asks_on(void **state)
+{
+	Fixture *f = *state;
+	Error err = ERROR_INIT;
+	Job job = { .engine = f->engine };
+
+	ports_init(f->engine);
+	f->key.state = KEY_EXPORTING;
+	for (int committed = 0; committed < 2; committed++) {
+		f->migration.committed = committed;
+		f->migration.keys_moving = true;
+		remember(f, MIGRATION_SOURCE, committed ? MIGRATION_OK : MIGRATION_FAILED);
+		job.migration =
+			migration_new_recovered(&f->engine->ports, &f->migration, NULL, &err);
+		assert_non_null(job.migration);
+		LIST_INSERT_HEAD(&f->engine->jobs, &job, link);
+		if (committed)
+			assert_refused(f, "still asked for its receipt");
+		else
+			assert_allowed(f, "south.example");
+		LIST_REMOVE(&job, link);
+		/* It gave up: nobody else ends it. */
+		assert_allowed(f, "south.example");
+		migration_free(job.migration);
+	}
+}
+
 static void what_a_vm_that_came_needs_is_not_destroyed(void **state)
 {
 	Fixture *f = *state;
@@ -153,6 +181,7 @@ int main(void)
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 		WITH(a_migration_that_is_over_lets_go_of_its_keys),
 		WITH(one_that_is_under_way_does_not),
+		WITH(one_that_gave_the_vm_away_asks_on),
 		WITH(what_a_vm_that_came_needs_is_not_destroyed),
 		WITH(a_key_that_is_not_on_its_way_is_none_of_it),
 	};

@@ -31,6 +31,9 @@ enum {
 	HEAD_BYTES = 10,
 };
 
+/* What a capture or a file can be searched for. */
+static const char nv_value[VALUE_BYTES + 1] = "SEALIFT-KNOWN-NV-PLAINTEXT-5d3f7";
+
 static const uint32_t owner = 0x40000001, password = 0x40000009, index_handle = 0x01500016;
 
 typedef struct Command {
@@ -130,7 +133,8 @@ static uint32_t read_nv(int fd, uint8_t ret_value[VALUE_BYTES])
 	code = run(fd, &command);
 	if (!code && command.used < HEAD_BYTES + 6 + VALUE_BYTES)
 		return UINT32_MAX;
-	memcpy(ret_value, command.bytes + HEAD_BYTES + 6, VALUE_BYTES);
+	if (!code)
+		memcpy(ret_value, command.bytes + HEAD_BYTES + 6, VALUE_BYTES);
 	return code;
 }
 
@@ -206,8 +210,7 @@ int main(void)
 
 	if (fd < 0)
 		return fatal("/dev/tpm0", (uint32_t)errno);
-	for (size_t i = 0; i < sizeof(value); i++)
-		value[i] = (uint8_t)(0x5a + i);
+	memcpy(value, nv_value, sizeof(value));
 	/* Of an earlier life of this VM it is there. */
 	if (read_nv(fd, value)) {
 		code = define(fd);

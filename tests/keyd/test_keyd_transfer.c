@@ -548,6 +548,25 @@ static void what_came_and_is_abandoned_is_destroyed(void **state)
 	pair->request.document_size = 0;
 	refused(pair, &pair->south, TRANSFER_ACTIVATED, ERROR_CONFLICT, "activated: ");
 	assert_int_equal(key_at(pair, &pair->south, 1).state, KEY_IMPORTED);
+	/* What is signed then is about all of them, so it has to be true of all of them. */
+	step(pair, &pair->south, TRANSFER_DISCARD);
+	assert_int_equal(key_at(pair, &pair->south, 1).state, KEY_DESTROYED);
+}
+
+/* The move takes the others back: it does not believe that all were. */
+static void one_that_is_abandoned_does_not_hold_the_others(void **state)
+{
+	Pair *pair = *state;
+
+	go_to_imported(pair);
+	(void)abandon(pair, &pair->north, 0);
+	assert_int_equal(key_at(pair, &pair->north, 1).state, KEY_EXPORTING);
+	pair->request.document_size = 0;
+	step(pair, &pair->north, TRANSFER_TAKE_BACK);
+	assert_int_equal(key_at(pair, &pair->north, 1).state, KEY_ACTIVE);
+	assert_string_equal(key_at(pair, &pair->north, 1).exposed_to, SOUTH);
+	step(pair, &pair->north, TRANSFER_TAKE_BACK);
+	assert_states(pair, KEY_ACTIVE, KEY_IMPORTED);
 }
 
 static void what_is_not_on_its_way_is_not_abandoned(void **state)
@@ -586,6 +605,7 @@ int main(void)
 		WITH(one_move_cannot_ask_for_all),
 		WITH(what_is_abandoned_is_out_of_its_move),
 		WITH(what_came_and_is_abandoned_is_destroyed),
+		WITH(one_that_is_abandoned_does_not_hold_the_others),
 		WITH(what_is_not_on_its_way_is_not_abandoned),
 	};
 

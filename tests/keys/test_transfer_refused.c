@@ -319,10 +319,15 @@ static void test_own_certificates_expire(void **state)
 					       pem.key.data, pem.key.used, &world->err);
 	assert_non_null(world->south.agree);
 	world_works(world, TRANSFER_OFFER);
+	world_works(world, TRANSFER_EXPORT);
 	world->now_s += 10;
 	world_fails(world, TRANSFER_OFFER, ERROR_UNAVAILABLE, "for key agreement expired");
 	world->now_s = WORLD_NOW_S + 2 * 24 * 3600;
 	world_fails(world, TRANSFER_OFFER, ERROR_UNAVAILABLE, "certificate for signing");
+	/* It signs nothing, and a key that does not come back opens nothing. */
+	world_expect(world, &world->north, KEY_EXPORTING);
+	world_works(world, TRANSFER_TAKE_BACK);
+	world_expect(world, &world->north, KEY_ACTIVE);
 }
 
 /* --- what is said --- */

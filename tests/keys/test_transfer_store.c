@@ -233,6 +233,36 @@ static void there_is_an_end_of_room(void **state)
 	assert_true(put(f, &more));
 }
 
+/* A domain that begins and gives up without end is refused by itself: the others go on. */
+static void a_domain_has_a_share_of_the_room(void **state)
+{
+	AUTO_WORLD TransferWorld *world = world_open(1, false);
+	KeyReason reason = sample_reason(KEY_ATTESTED);
+	uint64_t count;
+
+	(void)state;
+	world_works(world, TRANSFER_OFFER);
+	assert_works(key_store_begin(world->south.store, &world->err), &world->err);
+	assert_works(key_store_note(world->south.store, NULL, &reason, &world->err), &world->err);
+	for (uint64_t i = 1; i <= LIMIT_TRANSFERS_FROM + 1; i++) {
+		TransferRecord one = record_of(i, TRANSFER_STAGE_DISCARDED, WORLD_NOW_S);
+
+		if (i == 1)
+			snprintf(one.source, sizeof(one.source), "east.example");
+		assert_works(key_store_transfer_put(world->south.store, &one, &world->err),
+			     &world->err);
+	}
+	assert_works(key_store_commit(world->south.store, &world->err), &world->err);
+	assert_works(key_store_transfer_count_from(world->south.store, "east.example", WORLD_NOW_S,
+						   &count, &world->err),
+		     &world->err);
+	assert_int_equal(count, 1);
+	world_fails(world, TRANSFER_OFFER, ERROR_LIMIT,
+		    "256 migrations with keys from north.example are remembered");
+	world->now_s += TRANSFER_KEEP_MIN_S;
+	world_works(world, TRANSFER_OFFER);
+}
+
 /* The store of a Sealift that knew no transfers. */
 static void a_store_of_format_1_opens(void **state)
 {
@@ -401,6 +431,7 @@ int main(void)
 		WITH_STORE(a_row_put_back_is_found),
 		WITH_STORE(old_ones_are_forgotten),
 		WITH_STORE(there_is_an_end_of_room),
+		cmocka_unit_test(a_domain_has_a_share_of_the_room),
 		WITH_STORE(a_store_of_format_1_opens),
 		cmocka_unit_test(values_go_from_back_end_to_back_end),
 		cmocka_unit_test(values_are_judged_too),

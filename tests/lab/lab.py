@@ -110,6 +110,7 @@ class Host:
         self.state = os.path.join(self.directory, "state")
         self.port = 7468
         self.engine = None
+        self.pools = ""  # more of them, as the configuration says it, each after a comma
         os.makedirs(self.directory, mode=0o755)
 
     def inside(self, arguments):
@@ -141,7 +142,7 @@ trust = (
 {trust}
 );
 {"users = {" + chr(10) + users + chr(10) + "};" if os.geteuid() == 0 else ""}
-pools = ( {{ name = "shared"; directory = "{lab.directory}/shared"; local = true; domains = [ {others} ]; }} );
+pools = ( {{ name = "shared"; directory = "{lab.directory}/shared"; local = true; domains = [ {others} ]; }}{self.pools} );
 networks = ( {{ {network} local = true; domains = [ {others} ]; }} );
 boot_directory = "{lab.guest}";
 qemu = "{lab.qemu}";
@@ -161,11 +162,15 @@ accel = "{lab.accel}";
         self.lab.pki(self.domain, "issue", "keyd")
         return self.keys_text()
 
-    def keys_text(self, certificates=True, extra=""):
-        files = os.path.join(self.lab.directory, "pki", self.domain, "keyd")
+    def keys_text(self, certificates=True, extra="", files=None):
+        """The group `keys` of the configuration; with certificates of another directory than its domain's."""
+        files = files or os.path.join(self.lab.directory, "pki", self.domain, "keyd")
         names = {"certificate": "sign.crt", "key": "sign.key", "agree_certificate": "agree.crt",
                  "agree_key": "agree.key"} if certificates else {}
         settings = "".join(f' {name} = "{files}/{file}";' for name, file in names.items())
+        # Disks are re-keyed where a test asks for it: by itself it would come at any time.
+        if "rekey_after_move" not in extra:
+            extra += " rekey_after_move = false;"
         return f'keys = {{ root = "{self.root_key}";{settings} {extra} }};'
 
     def keys_serve(self, seconds=30):

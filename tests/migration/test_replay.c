@@ -100,6 +100,49 @@ static void a_good_run_in_each_mode(void **state)
 	}
 }
 
+static void expect_evidence(const Host *host, const uint8_t *migration)
+{
+	static const StatementKind statements[] = { STATEMENT_OFFER,  STATEMENT_ACCEPT,
+						    STATEMENT_READY,  STATEMENT_COMMIT,
+						    STATEMENT_ACTIVATED, STATEMENT_DESTROYED };
+	static const KeyDocument documents[] = { KEY_DOCUMENT_OFFER, KEY_DOCUMENT_IMPORTED,
+						 KEY_DOCUMENT_ACTIVATED, KEY_DOCUMENT_DESTROYED };
+	uint8_t digest[DIGEST_SHA384_BYTES];
+	Error err = ERROR_INIT;
+
+	for (size_t i = 0; i < ARRAY_SIZE(statements); i++) {
+		AUTO_BUFFER Buffer cms = BUFFER_INIT(LIMIT_STATEMENT);
+
+		if (!store_statement(host->store, migration, statements[i], &cms, digest, &err))
+			fail_msg("host %d: %s: %s", (int)host->name, statement_words[statements[i]], err.text);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(documents); i++) {
+		AUTO_BUFFER Buffer cms = BUFFER_INIT(LIMIT_PACKAGE);
+
+		if (!store_document(host->store, migration, documents[i], &cms, &err))
+			fail_msg("host %d: keys-%s: %s", (int)host->name, key_document_words[documents[i]],
+				 err.text);
+	}
+}
+
+/* The source hangs up right behind its last words, which are still being judged then: they were lost,
+ * and with them the proof that its keys are destroyed. */
+static void each_side_keeps_what_both_signed(void **state)
+{
+	for (uint64_t seed = 300; seed < 340; seed++) {
+		const WorldOptions options = { .seed = seed, .keys = true };
+		World *world = world_new(*state, &options);
+		MigrationRecord record;
+
+		world_begin(world);
+		world_expect_end(world, AT_DESTINATION);
+		read_record(world, SOURCE, &record);
+		for (int i = 0; i < HOSTS; i++)
+			expect_evidence(&world->hosts[i], record.id);
+		world_free(world);
+	}
+}
+
 static void many_seeds_many_orders(void **state)
 {
 	for (uint64_t seed = 1000; seed < 1100; seed++) {
@@ -665,6 +708,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_good_run_in_each_mode),
+		cmocka_unit_test(each_side_keeps_what_both_signed),
 		cmocka_unit_test(many_seeds_many_orders),
 		cmocka_unit_test(a_refused_vm_can_come_later),
 		cmocka_unit_test(exactly_one_when_the_stream_breaks_late),

@@ -411,6 +411,43 @@ static void test_another_size_is_refused(void **state)
 	rig_stop(&rig);
 }
 
+/* QEMU does nothing else meanwhile: it is freed after MoverConfig.handshake_us. A disk whose handshake
+ * is behind it may be silent for as long as it likes. */
+static void test_handshake_that_hangs_is_ended(void **state)
+{
+	RigOptions options = one_disk(rig_program());
+
+	(void)state;
+	options.disks = 2;
+	options.source_guard = MOVER_GUARD_ENFORCE;
+	for (int greets = 0; greets < 2; greets++) {
+		const RigMover *source;
+		NbdTalk good, hanging;
+		Rig rig;
+
+		rig_start(&rig, &options);
+		source = &rig.movers[MOVER_SOURCE];
+		rig_connect_all(&rig);
+		good = talk_of(&rig);
+		hanging = (NbdTalk){ .client = rig.qemu[MOVER_SOURCE][DISK + 1],
+				     .server = rig.qemu[MOVER_DESTINATION][DISK + 1] };
+		say_memory(&rig);
+		nbd_handshake(&good);
+		if (greets) {
+			nbd_pass(hanging.server, hanging.client, "NBDMAGICIHAVEOPT\0\3", 18);
+			nbd_pass(hanging.client, hanging.server, "\0\0\0\3", 4);
+		}
+		rig_wait(&rig, MOVER_SOURCE, &source->failed);
+		assert_string_equal(source->failure.text,
+				    "channel disk-1: the NBD handshake is not over within 5000 ms");
+		assert_int_equal(source->failure.category, ERROR_TIMEOUT);
+		assert_int_equal(source->failed_subject, DISK + 1);
+		assert_true(nbd_is_closed(hanging.client));
+		assert_memory_is_unharmed(&rig);
+		rig_stop(&rig);
+	}
+}
+
 /* Mode warn: told once, and what follows passes, both ways. */
 static void test_a_warned_server_goes_on(void **state)
 {
@@ -619,6 +656,7 @@ int main(void)
 		cmocka_unit_test(test_hostile_client_is_refused),
 		cmocka_unit_test(test_hostile_server_is_refused),
 		cmocka_unit_test(test_another_size_is_refused),
+		cmocka_unit_test(test_handshake_that_hangs_is_ended),
 		cmocka_unit_test(test_a_warned_server_goes_on),
 		cmocka_unit_test(test_client_that_leaves_without_a_word),
 		cmocka_unit_test(test_server_that_leaves_without_a_word),

@@ -274,7 +274,9 @@ static void test_threads(void **state)
 
 	(void)state;
 	talk_open(&talk, TALK_STRUCTURED);
+	assert_false(nbd_guard_is_open(guard));
 	play(guard, NBD_FROM_SERVER, &talk, &result);
+	assert_true(nbd_guard_is_open(guard));
 	pthread_mutex_init(&shared.lock, NULL);
 	pthread_cond_init(&shared.changed, NULL);
 	assert_int_equal(pthread_create(&thread, NULL, ask, &shared), 0);

@@ -16,7 +16,7 @@ import tempfile
 import vmcase
 from vmcase import LONG, LabError, procs, run, wait_for
 
-from lab import Lab, search
+from lab import Api, Lab, search
 
 SEARCH_PARTS = 1 << 22
 
@@ -125,7 +125,9 @@ class KeyCase(vmcase.VmCase):
         cls.vm, cls.pages = f"keyvm{cls.serial}", self.walker_mem * vmcase.MIB // 4096
         cls.volumes = [(f"{cls.vm}-{volume}", kind) for volume, kind in disks or (self.raw,)]
         text = self.text()
-        made = north.call("vm-create", text=text, file="/nowhere/vm.conf")["disks"]
+        # What a key costs to guess is measured when a disk is made: on a busy machine that takes long.
+        with contextlib.closing(Api(north.socket, 2 * LONG)) as api:
+            made = api("vm-create", text=text, file="/nowhere/vm.conf")["disks"]
         cls.keys = [disk["key"] for disk in made]
         view = north.call("vm-start", text=text, file="/nowhere/vm.conf")["vm"]
         cls.uuid = view["uuid"]
@@ -160,6 +162,12 @@ class KeyCase(vmcase.VmCase):
     def moved(self, source, destination, vm=None, **more):
         return super().moved(source, destination, vm or self.vm, **more)
 
+    def hold_activating(self, source, destination, vm=None, **more):
+        return super().hold_activating(source, destination, vm or self.vm, **more)
+
+    def hold_active(self, source, destination, vm=None, **more):
+        return super().hold_active(source, destination, vm or self.vm, **more)
+
     def assert_runs_only(self, host, vm=None, session=None, pages=None):
         view = super().assert_runs_only(host, vm or self.vm, session, pages)
         self.assert_disk_works()
@@ -190,8 +198,7 @@ class KeyCase(vmcase.VmCase):
     # --- its keys ---
 
     def states(self, host):
-        """{id: state} of the guest's keys in a host's key manager; destroyed ones that nobody asked for
-        are in it, too."""
+        """{id: state} of the guest's keys in a host's key manager, destroyed ones too."""
         return {id: key["state"] for id, key in host.keys_of(self.uuid).items()}
 
     def wait_keys(self, host, state, seconds=LONG):
@@ -243,6 +250,11 @@ class KeyCase(vmcase.VmCase):
     def exposed(self, host):
         return {key["exposed_to"] for key in host.keys_of(self.uuid).values()}
 
+    @staticmethod
+    def log_of(host, migration):
+        """What an engine logged of a migration."""
+        return "".join(line for line in host.log().splitlines(True) if migration[:12] in line)
+
     def outcome(self, host, migration):
         return self.view(host, migration).get("keys", {}).get("outcome")
 
@@ -260,8 +272,9 @@ class KeyCase(vmcase.VmCase):
                 copied = os.path.join(directory, path)
                 shutil.copyfile(os.path.join(host.state, "keys", path), copied)
                 os.chmod(copied, 0o600)
-            words = run([os.environ["SEALIFT_KEY_VALUE"], os.path.join(directory, "keys.db"),
-                         host.root_key, self.uuid]).split("\n")
+            tool = os.environ.get("SEALIFT_KEY_VALUE",
+                                  os.path.join(self.lab.build, "tests", "vm", "key-value"))
+            words = run([tool, os.path.join(directory, "keys.db"), host.root_key, self.uuid]).split("\n")
         return {id: bytes.fromhex(value) for id, _, value in (line.split() for line in words if line)}
 
     @staticmethod
@@ -282,7 +295,7 @@ class KeyCase(vmcase.VmCase):
                 if os.path.isfile(path) and path != host.root_key]
 
     def in_memory(self, pid, value):
-        """In which of these spellings it stands in the memory of a process."""
+        """[(spelling, mapping)...] where it stands in the memory of a process."""
         needles, found = self.spellings(value), set()
         with open(f"/proc/{pid}/maps", encoding="ascii") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
             for line in maps:
@@ -295,9 +308,10 @@ class KeyCase(vmcase.VmCase):
                     with contextlib.suppress(OSError, ValueError, OverflowError):
                         memory.seek(at)
                         part = tail + memory.read(min(SEARCH_PARTS, last - at))
-                        found |= {name for name, needle in needles.items() if needle in part}
+                        found |= {(name, " ".join(words[1:2] + words[5:])) for name, needle
+                                  in needles.items() if needle in part}
                         tail = part[-64:]
-        return found
+        return sorted(found)
 
     def qemu_img(self, value, volume, kind, *arguments):
         """qemu-img as somebody runs it who has the key."""
@@ -355,3 +369,5 @@ class KeyCase(vmcase.VmCase):
         host.start()
         wait_for("its VMs", lambda: all(vm["state"] != "running" or "serial" in vm
                                         for vm in host.call("vm-list")["vms"]), LONG)
+        if keys:
+            host.keys_serve(LONG)

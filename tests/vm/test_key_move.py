@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import unittest
 
 import key_case
 import vmcase
@@ -15,7 +14,6 @@ from vmcase import LONG, MIB, procs, run, wait_for
 from wiretap import Wiretap
 
 SOUTH = r"^spiffe://south\.example/host/south: "
-KEY_PIECES = ["offer", "imported", "activated"]
 
 
 class ThereAndBack(key_case.KeyCase):
@@ -98,10 +96,8 @@ class ThereAndBack(key_case.KeyCase):
             directory = os.path.join(self.lab.directory, f"evidence-{host.name}")
             words = host.cli("evidence", migration, directory)
             self.assertIn("openssl cms -verify", words)
-            # The source journals its commit, and not what it answers.
-            there = [name for name in signers if name != "ready" or host is self.lab.south]
-            self.assertEqual(sorted(os.listdir(directory)), sorted(f"{name}.der" for name in there))
-            for name, root in ((name, signers[name]) for name in there):
+            self.assertEqual(sorted(os.listdir(directory)), sorted(f"{name}.der" for name in signers))
+            for name, root in signers.items():
                 path = os.path.join(directory, name + ".der")
                 self.assertEqual(self.verify(path, root).returncode, 0, (host.name, name))
                 other = south if root == north else north
@@ -157,10 +153,11 @@ class ThereAndBack(key_case.KeyCase):
         for host in self.lab.hosts:
             self.assert_nowhere(value, self.files_of(host))
             children = [process for process in procs.processes()
-                        if host.engine and process.parent == host.engine.pid]
+                        if process.parent == host.engine.pid and process.name.startswith("sealift")]
             self.assertIn("sealift-keyd", [process.name for process in children])
-            for pid in [host.engine.pid, *(process.pid for process in children)]:
-                self.assertEqual(self.in_memory(pid, value), set(), f"in memory of {host.name} {pid}")
+            for name, pid in [("sealiftd", host.engine.pid),
+                              *((process.name, process.pid) for process in children)]:
+                self.assertEqual(self.in_memory(pid, value), [], f"in memory of {name} of {host.name}")
 
     def test_the_search_finds_a_key_where_there_is_one(self):
         value = os.urandom(32)
@@ -174,7 +171,7 @@ class ThereAndBack(key_case.KeyCase):
                                      "print(flush=True)\nos.read(0, 1)" % path],
                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             held.stdout.readline()
-            self.assertIn(name, self.in_memory(held.pid, value))
+            self.assertIn(name, [found for found, _ in self.in_memory(held.pid, value)])
             held.communicate(b"x")
             os.unlink(path)
 
@@ -232,6 +229,200 @@ class Kinds(key_case.KeyCase):
                      LONG)
             self.assertNotIn("keys-destroyed", pieces)
         self.stop_guest()
+
+
+class Refused(key_case.KeyCase):
+    """The guest stays at north, its keys active there, whatever is wrong; and south keeps none."""
+
+    def stays(self, text, category=None, exposed=False, named=True):
+        north, south = self.lab.hosts
+        if not self.vm or not self.running_view(north, self.vm):
+            self.new_guest()
+        view = north.wait_migration(self.migrate(north, south), LONG)
+        self.assert_failed(view, "failed", text)
+        if category:
+            self.assertEqual(view["error"]["category"], category)
+        self.assert_runs_only(north)
+        self.wait_keys(north, "active")
+        self.assertEqual(self.exposed(north), {"south.example" if exposed else ""})
+        # Which keys go along is known once their key manager has said it.
+        outcome = "exposed" if exposed else "active" if named else None
+        self.wait_outcome(north, view["migration"], outcome)
+        self.assertEqual("KEYS EXPOSED" in self.log_of(north, view["migration"]), exposed)
+        return view
+
+    def nothing_at_south(self):
+        self.lab.south.keys_serve()
+        self.assertEqual(self.states(self.lab.south), {})
+
+    def works(self):
+        """The good one of the pair: there and back."""
+        north, south = self.lab.hosts
+        self.moved(north, south)
+        self.assert_runs_only(south)
+        self.assert_keys_at(south)
+        self.moved(south, north)
+        self.assert_runs_only(north)
+        self.assert_keys_at(north)
+        # What was there has to be asked about anew.
+        self.stop_guest()
+
+    def test_no_key_manager_at_south(self):
+        with self.configured(self.lab.south, ""):
+            self.stays(SOUTH + r"the VM's keys travel with it, and no key manager is configured on "
+                       r"spiffe://south\.example/host/south$", "denied")
+        self.nothing_at_south()
+
+    def test_no_key_manager_at_north(self):
+        north, south = self.lab.hosts
+        self.guest()
+        with self.configured(north, ""):
+            error = north.refusal("migrate", vm=self.vm, destination="south")
+            self.assertEqual(error["category"], "conflict")
+            self.assertRegex(error["text"], "no key manager is configured on spiffe://north")
+        self.nothing_at_south()
+        self.works()
+
+    def test_south_has_no_certificates_for_its_keys(self):
+        with self.configured(self.lab.south, self.lab.south.keys_text(certificates=False)):
+            self.stays(SOUTH + r"key manager: .*certificate", "unavailable")
+            self.nothing_at_south()
+
+    def test_north_has_no_certificates_for_its_keys(self):
+        self.guest()
+        with self.configured(self.lab.north, self.lab.north.keys_text(certificates=False)):
+            self.stays(r"^key manager: .*certificate", "unavailable", named=False)
+            self.nothing_at_south()
+
+    def test_south_is_signed_by_a_root_that_north_does_not_know(self):
+        other = os.path.join(self.lab.directory, "other-pki")
+        sealift = os.path.join(self.lab.bin, "sealift")
+        run([sealift, "pki", "init", "south.example", "--dir", other])
+        run([sealift, "pki", "issue", "keyd", "--dir", other])
+        keys = self.lab.south.keys_text(files=os.path.join(other, "keyd"))
+        with self.configured(self.lab.south, keys):
+            self.stays(r"key manager: export: ", "auth")
+            self.nothing_at_south()
+
+    def saved_pki(self):
+        """South's certificates, which are as they were after the test."""
+        pki = os.path.join(self.lab.directory, "pki", "south.example")
+        saved = os.path.join(self.lab.directory, "saved-pki")
+        shutil.copytree(pki, saved)
+
+        def restore():
+            shutil.rmtree(pki)
+            shutil.move(saved, pki)
+            self.restart(self.lab.south)
+            self.trust_south()
+
+        self.addCleanup(restore)
+        return pki
+
+    def trust_south(self):
+        texts = {}
+        for name, file in (("root", "root.crt"), ("crl", "crl.pem")):
+            path = os.path.join(self.lab.directory, "pki", "south.example", file)
+            with open(path, encoding="ascii") as stream:
+                texts[name] = stream.read()
+        self.lab.north.call("host-trust", domain="south.example", **texts)
+
+    def test_revoked(self):
+        self.saved_pki()
+        self.lab.pki("south.example", "revoke", "keyd")
+        self.trust_south()
+        self.stays(r"key manager: export: .*revoked", "auth")
+        self.nothing_at_south()
+
+    def test_expired(self):
+        pki = self.saved_pki()
+        for name, usage in (("sign", "digitalSignature"), ("agree", "keyAgreement")):
+            self.reissue(pki, name, usage, "20240101000000Z", "20240102000000Z")
+            self.restart(self.lab.south)
+            self.stays(r"key manager: .*expired", None)
+            self.nothing_at_south()
+
+    def test_reissued_as_they_should_be(self):
+        """The good one of the pair: it is the life that the test above stumbles on."""
+        pki = self.saved_pki()
+        for name, usage in (("sign", "digitalSignature"), ("agree", "keyAgreement")):
+            self.reissue(pki, name, usage, "20240101000000Z", "20490102000000Z")
+        self.restart(self.lab.south)
+        self.guest()
+        self.works()
+
+    def reissue(self, pki, name, usage, begin, end):
+        """A certificate of the key manager's with another life, from the same root."""
+        directory = os.path.join(self.lab.directory, "ca")
+        shutil.rmtree(directory, ignore_errors=True)
+        os.makedirs(directory)
+        files = {"index": "", "serial": "7E" + os.urandom(8).hex() + "\n", "ca.cnf":
+                 f"[ca]\ndefault_ca=d\n[d]\ndatabase={directory}/index\nserial={directory}/serial\n"
+                 f"new_certs_dir={directory}\ndefault_md=sha384\npolicy=p\nx509_extensions=e\n"
+                 f"unique_subject=no\n[p]\n[e]\nkeyUsage=critical,{usage}\n"
+                 "basicConstraints=critical,CA:FALSE\nsubjectAltName=critical,URI:spiffe://south.example/keyd\n"
+                 "authorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n"}
+        for file, text in files.items():
+            with open(os.path.join(directory, file), "w", encoding="ascii") as stream:
+                stream.write(text)
+        request, key = (os.path.join(directory, "request"), os.path.join(pki, "keyd", name))
+        run(["openssl", "req", "-new", "-key", key + ".key", "-subj", "/", "-out", request])
+        run(["openssl", "ca", "-batch", "-notext", "-config", os.path.join(directory, "ca.cnf"), "-cert",
+             os.path.join(pki, "root.crt"), "-keyfile", os.path.join(pki, "root.key"), "-in", request,
+             "-out", key + ".crt", "-startdate", begin, "-enddate", end])
+
+    def test_image_of_another_key(self):
+        """The package went before anybody could know: the keys are back, and marked."""
+        north, south = self.lab.hosts
+        self.new_guest()
+        shared = os.path.join(self.lab.directory, "shared")
+        mine, other = (os.path.join(shared, name) for name in (self.volumes[0][0], f"other{self.serial}.img"))
+        text = self.lab.vm_text(name=f"other{self.serial}", disk=self.disk_text(os.path.basename(other), "raw"),
+                                nic=False)
+        north.call("vm-create", text=text, file="/nowhere/vm.conf")
+        # North's QEMU has the image open already; south finds the other one by its name.
+        os.rename(mine, mine + ".kept")
+        os.rename(other, mine)
+        self.stays(SOUTH + r".*disk", None, exposed=True)
+        self.assertEqual(set(self.states(south).values()), {"destroyed"})
+        self.assertIn("exposed_to   south.example", north.cli("key", "show", self.keys[0]))
+        self.assertRegex(north.cli("status"), self.vm)
+        log = [(entry["action"], entry["from"], entry["to"]) for entry in north.key_log(self.keys[0])]
+        self.assertEqual(log[-1], ("returned", "exporting", "active"))
+        self.assertEqual([entry["action"] for entry in south.key_log(self.keys[0])],
+                         ["received", "opened", "discarded"])
+        os.rename(mine, other)
+        os.rename(mine + ".kept", mine)
+        self.works()
+
+    def test_cancelled_after_the_package(self):
+        north, south = self.lab.hosts
+        self.new_guest()
+        migration, _ = self.hold_transfer(north, south)
+        self.wait_keys(north, "exporting")
+        self.wait_keys(south, "imported")
+        self.assertEqual(self.outcome(north, migration), "moving")
+        north.call("cancel", migration=migration)
+        self.assertEqual(north.wait_migration(migration, LONG)["state"], "cancelled")
+        self.assert_runs_only(north)
+        self.assert_keys_at(north)
+        self.assertEqual(self.exposed(north), {"south.example"})
+        self.wait_outcome(north, migration, "exposed")
+        self.wait_outcome(south, migration, "discarded")
+        self.assertRegex(north.cli("status", migration), "keys on this host +1 exposed\n +WARNING: ")
+        self.works()
+
+    def test_cancelled_before_the_package(self):
+        north, south = self.lab.hosts
+        self.new_guest()
+        migration, frozen = self.hold_prepare(north, south)
+        north.call("cancel", migration=migration)
+        procs.thaw(frozen)
+        self.assertEqual(north.wait_migration(migration, LONG)["state"], "cancelled")
+        self.assert_runs_only(north)
+        self.assert_keys_at(north, None)
+        self.assertEqual(self.exposed(north), {""})
+        self.wait_outcome(north, migration, "active")
 
 
 if __name__ == "__main__":

@@ -78,7 +78,8 @@ tpm = {tpm};
             serial.settimeout(60)
             serial.connect(self.host.vm(name)["serial"])
             seen = b""
-            while not (found := re.search(pattern, seen)):
+            # Whole lines only: a word may come in pieces.
+            while not (found := re.search(pattern + rb"\r?\n", seen)):
                 chunk = serial.recv(4096)
                 if not chunk:
                     raise LabError(f"the console of {name} ended: {seen!r}")

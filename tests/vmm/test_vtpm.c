@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -243,6 +244,96 @@ static void test_refusals(void **state)
 	assert_false(call.called);
 }
 
+static bool has_no_tpm(const void *host)
+{
+	return !vmm_has_tpm(((const Host *)host)->vm);
+}
+
+/* The guest runs on, and whoever asks is told. */
+static void test_dies(void **state)
+{
+	Sides *sides = *state;
+	Host *host = &sides->world->source;
+
+	start(sides);
+	assert_true(vmm_has_tpm(host->vm));
+	assert_int_equal(kill(((QemuVm *)host->vm)->tpm.pid, SIGKILL), 0);
+	world_wait(sides->world, has_no_tpm, host, 30, "its end is seen");
+	assert_false(host->exited);
+	host_end(host);
+}
+
+static void let_go(Host *host)
+{
+	event_free(host->serial_event);
+	host->serial_event = NULL;
+	close(host->serial_fd);
+	host->serial_fd = -1;
+	vmm_free(host->vm);
+	host->vm = NULL;
+}
+
+/* One that did not see its QEMU end, while there was no engine, ends when the engine looks. */
+static void test_left(void **state)
+{
+	Sides *sides = *state;
+	Host *host = &sides->world->source;
+	struct pollfd swtpm = { .events = POLLIN };
+	Error err = ERROR_INIT;
+	pid_t qemu;
+
+	start(sides);
+	qemu = vmm_pid(host->vm);
+	swtpm.fd = watch_swtpm(host);
+	assert_int_equal(kill(((QemuVm *)host->vm)->tpm.pid, SIGSTOP), 0);
+	let_go(host);
+	assert_int_equal(kill(qemu, SIGKILL), 0);
+	assert_int_equal(waitpid(qemu, NULL, 0), qemu);
+	assert_int_equal(poll(&swtpm, 1, 0), 0);
+	assert_null(vmm_adopt(&vmm_driver_qemu, sides->world->base, sides->world->resources,
+			      host->name, &host_events, host, on_run_state, &(Call){ 0 }, &err));
+	assert_int_equal(err.category, ERROR_NOT_FOUND);
+	check_gone(swtpm.fd);
+}
+
+static void make_file(int directory_fd, const char *name)
+{
+	AUTO_FD int fd = openat(directory_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "state", 5), 5);
+}
+
+/* What else somebody laid there keeps nobody waiting. */
+static void test_synced(void **state)
+{
+	Sides *sides = *state;
+	const Resources *resources = sides->world->resources;
+	const char *uuid = sides->world->file.manifest.uuid;
+	Resources none = *resources;
+	AUTO_FD int fd = -1;
+	Error err = ERROR_INIT;
+	char path[VTPM_PATH_SIZE];
+
+	assert_true(vtpm_sync_state(resources, uuid, &err));
+	assert_true(vtpm_open_state(resources, uuid, &fd, &err));
+	make_file(fd, "tpm2-00.permall");
+	assert_int_equal(mkfifoat(fd, "tpm2-00.savestate", 0600), 0);
+	assert_int_equal(symlinkat("/nowhere/file", fd, "tpm2-00.volatilestate"), 0);
+	assert_true(vtpm_sync_state(resources, uuid, &err));
+	assert_true(has_state(resources, &sides->world->file.manifest));
+	assert_true(vtpm_destroy_state(resources, uuid, &err));
+	/* Something else in the place of its directory. */
+	snprintf(path, sizeof(path), "%s/%s", resources->tpm_directory, uuid);
+	make_file(AT_FDCWD, path);
+	assert_false(vtpm_sync_state(resources, uuid, &err));
+	assert_int_equal(err.category, ERROR_IO);
+	assert_int_equal(unlink(path), 0);
+	none.tpm_directory[0] = '\0';
+	assert_false(vtpm_sync_state(&none, uuid, &err));
+	assert_int_equal(err.category, ERROR_CONFIG);
+}
+
 /* After an engine's restart it is found again, and still ends with its VM. */
 static void test_adopted(void **state)
 {
@@ -254,17 +345,13 @@ static void test_adopted(void **state)
 
 	start(sides);
 	check_tpm(host);
-	event_free(host->serial_event);
-	host->serial_event = NULL;
-	close(host->serial_fd);
-	host->serial_fd = -1;
-	vmm_free(host->vm);
+	let_go(host);
 	host->vm = vmm_adopt(&vmm_driver_qemu, sides->world->base, sides->world->resources,
 			     host->name, &host_events, host, on_run_state, &call, &err);
 	if (!host->vm)
 		fail_msg("%s", err.text);
 	world_wait(sides->world, call_is_over, &call, 30, "the VM is adopted");
-	assert_true(((QemuVm *)host->vm)->tpm.pid > 0);
+	assert_true(vmm_has_tpm(host->vm));
 	host_listen_to_guest(host);
 	check_tpm(host);
 	pid_fd = watch_swtpm(host);
@@ -439,6 +526,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_start_and_stop, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_another_file_key, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_dies, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_left, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_synced, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_adopted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_given_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ends_before, setup, teardown),

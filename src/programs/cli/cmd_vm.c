@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `sealift vm`: create, start, list, show, stop. */
+/* `sealift vm`: create, start, list, show, rekey, stop. */
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
@@ -165,6 +165,23 @@ static void print_member(const json_t *object, const char *name)
 	putchar('\n');
 }
 
+/* What the engine says of disks whose key others have had. */
+static void print_exposed(const json_t *exposed)
+{
+	const char *domain = api_text(exposed, "domain");
+	size_t count = api_count(exposed, "disks");
+
+	for (size_t i = 0; i < count; i++) {
+		const char *volume = json_string_value(api_item(exposed, "disks", i));
+
+		fputs("  exposed       ", stdout);
+		text_print(stdout, domain ? domain : "?");
+		fputs(" could still read ", stdout);
+		text_print(stdout, volume ? volume : "?");
+		puts(" with a header that it kept, until `sealift vm rekey` is done");
+	}
+}
+
 bool cmd_vm_show(CliContext *context, const CliInput *input, Error *err)
 {
 	static const char *const members[] = { "name",	       "uuid", "state",	  "epoch",
@@ -181,11 +198,55 @@ bool cmd_vm_show(CliContext *context, const CliInput *input, Error *err)
 		return text_print_json(stdout, body, err);
 	for (size_t i = 0; i < ARRAY_SIZE(members); i++)
 		print_member(json_object_get(body, "vm"), members[i]);
+	print_exposed(json_object_get(json_object_get(body, "vm"), "exposed"));
 	/* JSON's own escapes make it safe for a terminal. */
 	manifest =
 		json_text_new(json_object_get(body, "manifest"), JSON_INDENT(2) | JSON_ENSURE_ASCII);
 	if (manifest)
 		printf("manifest:\n%s\n", manifest);
+	return true;
+}
+
+/* Whole disks are copied; the engine gives up before. */
+enum { REKEY_TIMEOUT_MS = 49 * 3600 * 1000 };
+
+typedef enum RekeyOption { REKEY_DISK, REKEY_CANCEL } RekeyOption;
+const CliOption cmd_vm_rekey_options[] = {
+	[REKEY_DISK] = { "disk", "VOLUME", "this disk only" },
+	[REKEY_CANCEL] = { "cancel", NULL, "give up the one that is under way" },
+	{ NULL, NULL, NULL },
+};
+
+static void print_rekeyed(const json_t *disk)
+{
+	const char *volume = api_text(disk, "volume"), *key = api_text(disk, "key");
+	char version[TEXT_NUMBER_SIZE];
+
+	format_u64(disk, "version", version);
+	fputs("rekeyed ", stdout);
+	text_print(stdout, volume ? volume : "?");
+	fputs(" key ", stdout);
+	text_print(stdout, key ? key : "?");
+	printf(" version %s; what opened it before is destroyed\n", version);
+}
+
+bool cmd_vm_rekey(CliContext *context, const CliInput *input, Error *err)
+{
+	AUTO_JSON json_t *arguments = json_object(), *body = NULL;
+
+	if (!api_put_text(arguments, "vm", input->words[0], err) ||
+	    (input->values[REKEY_DISK] &&
+	     !api_put_text(arguments, "disk", input->values[REKEY_DISK], err)))
+		return false;
+	if (json_object_set_new(arguments, "cancel", json_boolean(input->values[REKEY_CANCEL])))
+		return error_set(err, ERROR_INTERNAL, "no memory for a request");
+	if (!api_ask(context->socket_path, "vm-rekey", TAKE_PTR(arguments), REKEY_TIMEOUT_MS, &body,
+		     err))
+		return false;
+	if (context->json)
+		return text_print_json_list(stdout, body, "disks", err);
+	for (size_t i = 0; i < api_count(body, "disks"); i++)
+		print_rekeyed(api_item(body, "disks", i));
 	return true;
 }
 

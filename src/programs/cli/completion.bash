@@ -46,7 +46,7 @@ _sealift() {
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
-	migrate | "vm show" | "vm stop" | "key create" | "key list") choices=$(_sealift_names name vm list) ;;
+	migrate | "vm show" | "vm rekey" | "vm stop" | "key create" | "key list") choices=$(_sealift_names name vm list) ;;
 	"host remove" | "migrate "*) choices=$(_sealift_names name hosts) ;;
 	"host distrust") choices=$(_sealift_names domain hosts) ;;
 	"key show" | "key rotate" | "key destroy") choices=$(_sealift_names id key list) ;;

@@ -8,7 +8,7 @@
 #include "programs/cli/api.h"
 #include "programs/cli/text.h"
 
-enum { BAR_MAX = 30, BAR_MIN = 8, PARTS = 7, PART_SIZE = 64 };
+enum { BAR_MAX = 30, BAR_MIN = 8, PARTS = 8, PART_SIZE = 64 };
 
 static const char *const phases[] = { "begin",	"prepare", "transfer", "switchover",
 				      "commit", "finish",  "done" };
@@ -16,6 +16,7 @@ static const char *const phases[] = { "begin",	"prepare", "transfer", "switchove
 /* Where each part stands in the line; the number that it has in drop_order says what goes first. */
 typedef enum Part {
 	PART_PHASE,
+	PART_DISKS,
 	PART_PERCENT,
 	PART_BAR,
 	PART_RATE,
@@ -24,9 +25,32 @@ typedef enum Part {
 	PART_DOWNTIME,
 } Part;
 
-static const Part drop_order[] = { PART_BAR, PART_ITERATION, PART_DOWNTIME, PART_TOTAL, PART_RATE };
+static const Part drop_order[] = { PART_BAR, PART_ITERATION, PART_DOWNTIME, PART_TOTAL, PART_RATE,
+				   PART_DISKS };
 
 static const char *const bad_ends[] = { "failed", "cancelled", "stuck" };
+
+/* Their totals grow as the guest writes; what is shown does not fall for that. */
+static void update_disks(Progress *progress, const json_t *migration)
+{
+	size_t count = api_count(migration, "disks");
+	uint64_t done = 0, total = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		const json_t *disk = api_item(migration, "disks", i);
+		double disk_done, disk_total;
+
+		if (!api_number(disk, "done_bytes", &disk_done) ||
+		    !api_number(disk, "total_bytes", &disk_total) || disk_done > disk_total ||
+		    disk_total > 1e17)
+			continue;
+		done += (uint64_t)disk_done;
+		total += (uint64_t)disk_total;
+	}
+	progress->has_disks |= count != 0;
+	if (total && done * 100 / total > progress->disks_percent)
+		progress->disks_percent = (unsigned int)(done * 100 / total);
+}
 
 void progress_update(Progress *progress, const json_t *migration)
 {
@@ -50,6 +74,7 @@ void progress_update(Progress *progress, const json_t *migration)
 			progress->ended = bad_ends[i];
 	if (api_u64(migration, "iteration", &iteration) && iteration > progress->iteration)
 		progress->iteration = iteration;
+	update_disks(progress, migration);
 	/* What is not said any more is not known any more: an old forecast would be a lie. */
 	progress->has_rate = api_u64(migration, "rate_bytes_s", &progress->rate_bytes_s);
 	progress->has_total =
@@ -77,6 +102,8 @@ static void write_parts(const Progress *progress, char parts[PARTS][PART_SIZE])
 
 	snprintf(parts[PART_PHASE], PART_SIZE, "%-10s",
 		 progress->ended ? progress->ended : phases[progress->phase]);
+	if (progress->has_disks)
+		snprintf(parts[PART_DISKS], PART_SIZE, "disks %3u %%", progress->disks_percent);
 	snprintf(parts[PART_PERCENT], PART_SIZE, "%3u %%", progress->percent);
 	write_bar(progress->percent, BAR_MIN, parts[PART_BAR]);
 	if (progress->has_rate) {

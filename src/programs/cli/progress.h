@@ -20,7 +20,8 @@ typedef struct Progress {
 	size_t phase;	   /* index into the phases of DESIGN.md, section 6 */
 	const char *ended; /* "failed", "cancelled", "stuck": then shown in the phase's place */
 	unsigned int percent;
-	bool has_rate, has_total, has_downtime;
+	unsigned int disks_percent; /* of disks that are copied, all together */
+	bool has_disks, has_rate, has_total, has_downtime;
 	uint64_t iteration, rate_bytes_s;
 	double forecast_total_ms, forecast_downtime_ms;
 } Progress;

@@ -127,6 +127,24 @@ static void print_keys(FILE *stream, const json_t *migration)
 		fprintf(stream, "  WARNING: the other domain may have read the VM's keys. Make new ones.\n");
 }
 
+static void print_disks(FILE *stream, const json_t *migration)
+{
+	for (size_t i = 0; i < api_count(migration, "disks"); i++) {
+		const json_t *disk = api_item(migration, "disks", i);
+		const char *volume = api_text(disk, "volume");
+		char name[TEXT_CELL_SIZE], done[TEXT_NUMBER_SIZE], total[TEXT_NUMBER_SIZE];
+		uint64_t done_bytes, total_bytes;
+
+		if (!volume || !api_u64(disk, "done_bytes", &done_bytes) ||
+		    !api_u64(disk, "total_bytes", &total_bytes))
+			continue;
+		text_escape(volume, name, sizeof(name));
+		text_bytes(done_bytes, done);
+		text_bytes(total_bytes, total);
+		fprintf(stream, "  disk %-27s%s of %s\n", name, done, total);
+	}
+}
+
 void report_short_id(const json_t *migration, char out[REPORT_ID_SHORT])
 {
 	const char *id = api_text(migration, "migration");
@@ -159,6 +177,7 @@ void report_print_details(FILE *stream, const json_t *migration)
 	const json_t *report = json_object_get(migration, "report");
 
 	print_rows(stream, migration, detail_rows, ARRAY_SIZE(detail_rows));
+	print_disks(stream, migration);
 	print_keys(stream, migration);
 	if (api_text(failure, "text")) {
 		fprintf(stream, "  %-32s", "error");

@@ -258,10 +258,23 @@ static void change_clear(Change *change)
 	free(change->doomed);
 }
 
+/* Why an old version goes: there is another one to use. What was encrypted for it the caller knows. */
+static void explain(const Change *change, const KeyRecord *key, char *text, size_t size)
+{
+	KeyRecord newest;
+	Error ignored = ERROR_INIT;
+
+	if (change->request->version && key_store_get(change->keyd->store, key->id, 0, &newest, &ignored) &&
+	    newest.version > key->version && newest.state == KEY_ACTIVE)
+		snprintf(text, size, "replaced by version %" PRIu64, newest.version);
+}
+
 static bool step(Change *change, KeyRecord *key, KeyState to, KeyAction action, Error *err)
 {
-	KeyReason reason = keyd_reason(change->keyd, action, change->request->who, "");
+	char detail[LIMIT_TEXT] = "";
+	KeyReason reason = keyd_reason(change->keyd, action, change->request->who, detail);
 
+	explain(change, key, detail, sizeof(detail));
 	key->state = to;
 	return key_store_change(change->keyd->store, key, &reason, err);
 }
