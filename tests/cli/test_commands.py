@@ -51,7 +51,7 @@ class CommandLine(CliTest):
         for arguments, words in (
                 ([], "no command"),
                 (["frobnicate"], '"frobnicate"'),
-                (["vm"], "start, list, show, stop"),
+                (["vm"], "start, list, show, rekey, stop"),
                 (["vm", "eat"], '"vm eat"'),
                 (["help", "eat"], '"eat"'),
                 (["--colour"], "--colour"),

@@ -8,7 +8,7 @@ import os
 import disk_copy_case
 import vmcase
 from disk_copy_case import FIXED, LUKS, LUKS_QCOW2, PLAIN
-from vmcase import LONG, procs, run, wait_for
+from vmcase import LONG, LabError, procs, run, wait_for
 
 SOUTH = r"^spiffe://south\.example/host/south: "
 

@@ -195,13 +195,13 @@ class Rekey(RekeyCase):
     def test_a_full_pool(self):
         north = self.lab.north
         self.stop_guest()
-        run(["mount", "-t", "tmpfs", "-o", "size=40m,mode=777", "none", self.pool])
+        run(["mount", "-t", "tmpfs", "-o", "size=56m,mode=777", "none", self.pool])
         try:
             # Its view of mounts is that of its start.
             self.restart(north)
             self.new_guest()
             with open(os.path.join(self.pool, "filler"), "wb") as file:
-                file.write(b"x" * 8 * MIB)
+                file.write(b"x" * 24 * MIB)
             refusal = north.refusal("vm-rekey", vm=self.vm)
             self.assertEqual(refusal["category"], "limit", refusal)
             self.assertRegex(refusal["text"], "goes on with its old key: a second image is needed: .* free$")
