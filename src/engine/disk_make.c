@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/disk_keys.h"
+#include "engine/key_ends.h"
 #include "engine/keys.h"
 #include "vmm/image_create.h"
 
@@ -34,23 +35,13 @@ static ManifestDisk *disk_of(DiskMake *make)
 
 /* --- the end --- */
 
-static void destroy_key(DiskMake *make, KeysDone *done, void *context, Error *err)
+/* Nobody waits for it any more. */
+static void owe_key(DiskMake *make)
 {
-	KeydChange change = { .kind = KEYD_DESTROY };
+	ManifestDisk *disk = disk_of(make);
 
-	memcpy(change.who, make->who, sizeof(change.who));
-	memcpy(change.id, make->key.id, sizeof(change.id));
-	if (!keys_request(make->engine, KEYD_CHANGE, &keyd_change_schema, &change, KEYD_CHANGED, done,
-			  context, NULL, err) &&
-	    context)
-		done(context, NULL, err);
-}
-
-static void nobody_waits(void *context, IpcMessage *answer, const Error *err)
-{
-	(void)context;
-	(void)answer;
-	(void)err;
+	memcpy(disk->key, make->key.id, sizeof(disk->key));
+	key_ends_add(make->engine, disk, "its image was given up");
 }
 
 /* Whether the key is gone or not, the first failure is what is told. */
@@ -75,6 +66,7 @@ static void on_key_destroyed(void *context, IpcMessage *answer, const Error *err
 /* Of a disk that was not made its key does not stay, unless it was there before. */
 static void fail(DiskMake *make, const Error *failure)
 {
+	KeydChange change = { .kind = KEYD_DESTROY };
 	Error err = ERROR_INIT;
 
 	make->failure = *failure;
@@ -84,7 +76,11 @@ static void fail(DiskMake *make, const Error *failure)
 		return;
 	}
 	make->asking = true;
-	destroy_key(make, on_key_destroyed, make, &err);
+	memcpy(change.who, make->who, sizeof(change.who));
+	memcpy(change.id, make->key.id, sizeof(change.id));
+	if (!keys_request(make->engine, KEYD_CHANGE, &keyd_change_schema, &change, KEYD_CHANGED,
+			  on_key_destroyed, make, NULL, &err))
+		on_key_destroyed(make, NULL, &err);
 }
 
 /* --- image --- */
@@ -139,7 +135,7 @@ static void on_key_made(void *context, IpcMessage *answer, const Error *err)
 	}
 	if (make->abandoned) {
 		if (answer)
-			destroy_key(make, nobody_waits, NULL, &failure);
+			owe_key(make);
 		free(make);
 		return;
 	}
@@ -174,7 +170,7 @@ static void on_key(void *context, const Error *err)
 		disk_keys_free(TAKE_PTR(make->keys));
 	if (make->abandoned) {
 		if (make->fresh_key)
-			destroy_key(make, nobody_waits, NULL, &failure);
+			owe_key(make);
 		free(make);
 		return;
 	}
@@ -238,8 +234,6 @@ int disk_make_secret_fd(const DiskMake *make)
 
 void disk_make_free(DiskMake *make)
 {
-	Error ignored = ERROR_INIT;
-
 	if (!make)
 		return;
 	if (make->asking) {
@@ -249,6 +243,6 @@ void disk_make_free(DiskMake *make)
 	image_create_free(make->image);
 	disk_keys_free(make->keys);
 	if (make->fresh_key)
-		destroy_key(make, nobody_waits, NULL, &ignored);
+		owe_key(make);
 	free(make);
 }

@@ -17,6 +17,7 @@
  *	vm_start.c     their start
  *	vm_create.c    images for their disks
  *	disk_keys.c    what opens encrypted ones
+ *	key_ends.c     keys whose end is owed
  *	vm_tpm.c       what opens their TPMs
  *	vm_rekey*.c    new keys for the disks of VMs that run
  *	quota.c        what it gives at most

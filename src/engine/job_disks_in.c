@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <event2/event.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -8,10 +7,11 @@
 #include "engine/disk_keys.h"
 #include "engine/disk_make.h"
 #include "engine/job_disks.h"
+#include "engine/key_ends.h"
 #include "engine/keys.h"
 #include "vmm/image_create.h"
 
-enum { DAEMON_START_MS = 20000, KEY_TRIES = 300 /* a second apart */ };
+enum { DAEMON_START_MS = 20000 };
 
 /* One that was made. */
 typedef struct CopyIn {
@@ -41,14 +41,6 @@ static ManifestDisk *disk_of(const CopyIn *copy)
 static const char *domain_of(const DisksIn *disks, char ret_domain[LIMIT_DOMAIN])
 {
 	return peer_domain(migration_record(disks->job->migration)->peer_id, ret_domain);
-}
-
-static void name_migration(const DisksIn *disks, char ret_who[KEY_WHO_SIZE])
-{
-	char id[2 * MIGRATION_ID_BYTES + 1];
-
-	hex_encode(migration_record(disks->job->migration)->id, MIGRATION_ID_BYTES, id);
-	snprintf(ret_who, KEY_WHO_SIZE, "migration %s", id);
 }
 
 static void name_daemon(const Vm *vm, size_t disk, char ret_instance[LIMIT_NAME])
@@ -130,7 +122,7 @@ static bool make_disk(CopyIn *copy, Error *err)
 	Manifest *wanted = &disks->attached;
 
 	*wanted = disks->job->incoming->manifest;
-	name_migration(disks, who);
+	keys_migration(record, who);
 	copy->make = disk_make_new(disks->engine,
 				   &(DiskMakeWanted){ .manifest = wanted,
 						      .disk = copy->disk,
@@ -158,15 +150,13 @@ static void make_next(DisksIn *disks)
 
 bool disks_in_check(const Manifest *manifest, Error *err)
 {
-	size_t copies = 0;
+	size_t copies = manifest_copies(manifest);
 
-	for (size_t i = 0; i < manifest->disks_count; i++) {
-		copies += manifest->disks[i].transfer != DISK_STAYS;
+	for (size_t i = 0; i < manifest->disks_count; i++)
 		if (manifest->disks[i].transfer == DISK_COPIED_SEALED)
 			return error_set(err, ERROR_DENIED,
 					 "disk %s/%s: this host takes no disks as ciphertext",
 					 manifest->disks[i].pool, manifest->disks[i].volume);
-	}
 	return copies <= COPIES_MAX ||
 	       error_set(err, ERROR_DENIED, "%zu disks would be copied, at most %d are", copies, COPIES_MAX);
 }
@@ -301,7 +291,7 @@ static bool ask_keys(DisksIn *disks, Error *err)
 		disks->attached.disks[i] = *disk_of(&disks->copies[i]);
 	if (!disk_keys_needed(&wanted))
 		return open_all(disks, err);
-	name_migration(disks, who);
+	keys_migration(record, who);
 	disks->keys = disk_keys_new(disks->engine, &wanted, on_keys, disks, err);
 	return disks->keys;
 }
@@ -346,71 +336,6 @@ bool disks_in_attach(Job *job, Error *err)
 
 /* --- undo --- */
 
-/* The key of a copy that did not come to be. The key manager may be starting just now, as we are. */
-typedef struct KeyEnd {
-	Engine *engine;
-	KeydChange change;
-	char pool[LIMIT_NAME], volume[LIMIT_NAME];
-	unsigned int tries;
-} KeyEnd;
-
-static void ask_for_end(KeyEnd *end);
-
-static void on_next_try(evutil_socket_t fd, short what, void *context)
-{
-	(void)fd;
-	(void)what;
-	ask_for_end(context);
-}
-
-static void not_destroyed(KeyEnd *end, const Error *err)
-{
-	const struct timeval pause = { .tv_sec = 1 };
-
-	if (err->category == ERROR_UNAVAILABLE && !end->engine->stopping && end->tries++ < KEY_TRIES &&
-	    !event_base_once(end->engine->base, -1, EV_TIMEOUT, on_next_try, end, &pause))
-		return;
-	engine_warn(end->engine, "disk %s/%s did not come, and its key stays: %.200s", end->pool, end->volume,
-		    err->text);
-	free(end);
-}
-
-static void on_end(void *context, IpcMessage *answer, const Error *err)
-{
-	(void)answer;
-	if (err)
-		not_destroyed(context, err);
-	else
-		free(context);
-}
-
-static void ask_for_end(KeyEnd *end)
-{
-	Error err = ERROR_INIT;
-
-	if (!keys_request(end->engine, KEYD_CHANGE, &keyd_change_schema, &end->change, KEYD_CHANGED, on_end, end,
-			  NULL, &err))
-		not_destroyed(end, &err);
-}
-
-static void destroy_key(Engine *engine, const ManifestDisk *disk, const char *who)
-{
-	KeyEnd *end = calloc(1, sizeof(*end));
-
-	if (!end) {
-		engine_warn(engine, "disk %s/%s did not come, and its key stays: no memory", disk->pool,
-			    disk->volume);
-		return;
-	}
-	end->engine = engine;
-	end->change.kind = KEYD_DESTROY;
-	snprintf(end->change.who, sizeof(end->change.who), "%s", who);
-	memcpy(end->change.id, disk->key, sizeof(end->change.id));
-	snprintf(end->pool, sizeof(end->pool), "%s", disk->pool);
-	snprintf(end->volume, sizeof(end->volume), "%s", disk->volume);
-	ask_for_end(end);
-}
-
 /* Of an engine before us. */
 static void end_orphan(Engine *engine, const Vm *vm, size_t disk)
 {
@@ -421,7 +346,7 @@ static void end_orphan(Engine *engine, const Vm *vm, size_t disk)
 }
 
 /* One that was made for this migration, and no other of its name. */
-static void remove_copy(Job *job, size_t i, const struct stat *made, const char *who)
+static void remove_copy(Job *job, size_t i, const struct stat *made, const char *why)
 {
 	const ManifestDisk *disk = &job->vm->record.manifest.disks[i];
 	char domain[LIMIT_DOMAIN];
@@ -433,7 +358,7 @@ static void remove_copy(Job *job, size_t i, const struct stat *made, const char 
 		log_warning(job->engine->log, "vm=%s disk %s/%s: its copy stays: %s", job->vm->record.name,
 			    disk->pool, disk->volume, err.text);
 	if (disk->encryption == DISK_LUKS && disk->transfer == DISK_COPIED)
-		destroy_key(job->engine, disk, who);
+		key_ends_add(job->engine, disk, why);
 	job->vm->record.copies &= ~(UINT64_C(1) << i);
 }
 
@@ -442,7 +367,7 @@ void disks_in_undo(Job *job)
 	DisksIn *disks = job->disks_in;
 	struct stat made[LIMIT_DISKS];
 	uint64_t known = 0;
-	char who[KEY_WHO_SIZE];
+	char why[LIMIT_NAME];
 
 	if (!job->vm || migration_record(job->migration)->role != MIGRATION_DESTINATION)
 		return;
@@ -451,13 +376,13 @@ void disks_in_undo(Job *job)
 		known |= (uint64_t)disks->copies[i].made << disks->copies[i].disk;
 	}
 	disks_in_free(job);
-	snprintf(who, sizeof(who), "VM %.36s did not come", migration_record(job->migration)->uuid);
+	snprintf(why, sizeof(why), "VM %.36s did not come", migration_record(job->migration)->uuid);
 	for (size_t i = 0; i < job->vm->record.manifest.disks_count; i++) {
 		if (!(job->vm->record.copies >> i & 1))
 			continue;
 		if (!(known >> i & 1))
 			end_orphan(job->engine, job->vm, i);
-		remove_copy(job, i, known >> i & 1 ? &made[i] : NULL, who);
+		remove_copy(job, i, known >> i & 1 ? &made[i] : NULL, why);
 	}
 }
 

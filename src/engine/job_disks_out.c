@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 
 #include "engine/job_disks.h"
-#include "engine/keys.h"
+#include "engine/key_ends.h"
 #include "vmm/disk_mirror.h"
 #include "vmm/image_create.h"
 
@@ -296,59 +296,12 @@ void disks_out_choose(const Engine *engine, VmRecord *vm)
 
 bool disks_out_check(const Manifest *manifest, Error *err)
 {
-	size_t copies = 0;
+	size_t copies = manifest_copies(manifest);
 
-	for (size_t i = 0; i < manifest->disks_count; i++)
-		copies += manifest->disks[i].transfer != DISK_STAYS;
 	return copies <= COPIES_MAX ||
 	       error_set(err, ERROR_CONFLICT,
 			 "%zu of the VM's disks are in pools of this host's own: at most %d is copied", copies,
 			 COPIES_MAX);
-}
-
-/* Of one disk that moved: who hears whether its key is gone. */
-typedef struct KeyEnd {
-	Engine *engine;
-	uint8_t key[KEY_ID_BYTES];
-	char pool[LIMIT_NAME], volume[LIMIT_NAME];
-} KeyEnd;
-
-static void on_key_end(void *context, IpcMessage *answer, const Error *err)
-{
-	AUTO_FREE KeyEnd *end = context;
-	char id[KEY_ID_HEX];
-
-	(void)answer;
-	/* A conflict: it was destroyed by an earlier try. */
-	if (!err || err->category == ERROR_CONFLICT)
-		return;
-	key_id_text(end->key, id);
-	engine_warn(end->engine, "disk %s/%s moved and ITS KEY %s IS STILL HERE: %.200s", end->pool, end->volume,
-		    id, err->text);
-}
-
-static void destroy_key(Engine *engine, const ManifestDisk *disk, const char *who)
-{
-	KeydChange change = { .kind = KEYD_DESTROY };
-	AUTO_FREE KeyEnd *end = calloc(1, sizeof(*end));
-	Error err = ERROR_INIT;
-
-	if (!end) {
-		engine_warn(engine, "disk %s/%s moved and ITS KEY IS STILL HERE: no memory", disk->pool,
-			    disk->volume);
-		return;
-	}
-	end->engine = engine;
-	memcpy(end->key, disk->key, sizeof(end->key));
-	snprintf(end->pool, sizeof(end->pool), "%s", disk->pool);
-	snprintf(end->volume, sizeof(end->volume), "%s", disk->volume);
-	snprintf(change.who, sizeof(change.who), "%s", who);
-	memcpy(change.id, disk->key, sizeof(change.id));
-	if (keys_request(engine, KEYD_CHANGE, &keyd_change_schema, &change, KEYD_CHANGED, on_key_end, end, NULL,
-			 &err))
-		(void)TAKE_PTR(end);
-	else
-		on_key_end(TAKE_PTR(end), NULL, &err);
 }
 
 /* Where the image of a disk is; NULL: nowhere. */
@@ -405,18 +358,18 @@ void disks_out_destroy(Job *job)
 {
 	const MigrationRecord *record = migration_record(job->migration);
 	const Manifest *manifest = &migration_vm(job->migration)->manifest;
-	char who[KEY_WHO_SIZE];
+	char why[LIMIT_NAME];
 
 	if (record->keep_keys)
 		return;
-	snprintf(who, sizeof(who), "VM %.36s moved", record->uuid);
+	snprintf(why, sizeof(why), "VM %.36s moved", record->uuid);
 	for (size_t i = 0; i < manifest->disks_count; i++) {
 		const ManifestDisk *disk = &manifest->disks[i];
 
 		if (disk->transfer == DISK_STAYS)
 			continue;
 		if (disk->transfer == DISK_COPIED && disk->encryption == DISK_LUKS)
-			destroy_key(job->engine, disk, who);
+			key_ends_add(job->engine, disk, why);
 		remove_image(job, disk);
 	}
 }

@@ -45,14 +45,6 @@ static void on_not_asked(evutil_socket_t fd, short what, void *context)
 	tell(ask, NULL, &failure);
 }
 
-static void name_migration(const MigrationRecord *record, char ret_who[KEY_WHO_SIZE])
-{
-	char id[2 * MIGRATION_ID_BYTES + 1];
-
-	hex_encode(record->id, sizeof(record->id), id);
-	snprintf(ret_who, KEY_WHO_SIZE, "migration %s", id);
-}
-
 static void describe(const Engine *engine, const MigrationRecord *record, TransferKind kind,
 		     const PeerMessage *in, KeyTransfer *ret_request)
 {
@@ -60,7 +52,7 @@ static void describe(const Engine *engine, const MigrationRecord *record, Transf
 	bool source = record->role == MIGRATION_SOURCE;
 
 	peer_domain(record->peer_id, peer);
-	name_migration(record, ret_request->who);
+	keys_migration(record, ret_request->who);
 	ret_request->kind = kind;
 	memcpy(ret_request->migration, record->id, sizeof(ret_request->migration));
 	memcpy(ret_request->vm, record->uuid, sizeof(ret_request->vm));
@@ -194,7 +186,7 @@ static bool ask_tpm_keys(Opening *opening, Error *err)
 
 	if (!job || !job->vm)
 		return error_set(err, ERROR_CANCELLED, "the migration has ended");
-	name_migration(migration_record(job->migration), who);
+	keys_migration(migration_record(job->migration), who);
 	wanted.manifest = &job->vm->record.manifest;
 	wanted.owner = job->vm->record.owner;
 	wanted.epoch = migration_record(job->migration)->epoch;
@@ -235,7 +227,7 @@ bool key_transfer_open_disks(Job *job, Error *err)
 
 	if (!opening)
 		return error_set(err, ERROR_INTERNAL, "no memory to open disks");
-	name_migration(record, who);
+	keys_migration(record, who);
 	opening->engine = job->engine;
 	opening->job = job->serial;
 	/* Of some VMs only the TPM has keys. */

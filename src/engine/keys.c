@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "engine/key_ends.h"
 #include "engine/key_backends.h"
 #include "sandbox/sandbox.h"
 #include "wire/json.h"
@@ -366,6 +367,7 @@ static void on_message(void *context, Child *child, IpcMessage *message)
 		keys->ready_us = now_us();
 		keys->cause = ERROR_INIT;
 		log_info(engine->log, "key manager serves entries=%" PRIu64, keys->head.entries);
+		key_ends_go_on(engine);
 		return;
 	case KEYD_HEAD:
 		if (!take_head(engine, message->payload, &err))

@@ -72,5 +72,7 @@ MUST_CHECK bool keys_judge_abandoning(Engine *engine, const KeyRecord *key, Keyd
 json_t *keys_view(uint16_t answer, const void *payload);
 /* "uid 1000" */
 void keys_caller(const ApiRequest *request, char ret_who[KEY_WHO_SIZE]);
+/* "migration HEX" */
+void keys_migration(const MigrationRecord *record, char ret_who[KEY_WHO_SIZE]);
 
 #endif

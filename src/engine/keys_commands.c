@@ -11,6 +11,14 @@ void keys_caller(const ApiRequest *request, char ret_who[KEY_WHO_SIZE])
 	snprintf(ret_who, KEY_WHO_SIZE, "uid %u", api_uid(request));
 }
 
+void keys_migration(const MigrationRecord *record, char ret_who[KEY_WHO_SIZE])
+{
+	char id[2 * MIGRATION_ID_BYTES + 1];
+
+	hex_encode(record->id, sizeof(record->id), id);
+	snprintf(ret_who, KEY_WHO_SIZE, "migration %s", id);
+}
+
 static const char *text_of(json_t *arguments, const char *name, const char *otherwise)
 {
 	const char *text = json_string_value(json_object_get(arguments, name));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A new key for the encrypted disks of a VM that runs. Another passphrase for the same image would
- *not do: who has kept the old header of the image could put it back. So each disk goes over to a
- *new image with a new master key (vmm/disk_rekey.h), one after the other:
+ * not do: who has kept the old header of the image could put it back. So each disk goes over to a
+ * new image with a new master key (vmm/disk_rekey.h), one after the other:
  *
  *	1  the key manager makes version N of the key; the image's own version goes on opening it
  *	2  a new image for version N is made beside the old one (vm_rekey_files.h)
@@ -13,17 +13,17 @@
  *	7  the versions before N are destroyed, and then the old image
  *
  * Before 5 the volume is the old image and has all that the guest wrote; from 5 on it is the new
- *one, and has it too, since nothing was written between 4 and 6. The row follows the pool: at each
- *start of the engine or the VM it is the pool that is asked. What 7 has not done is known by the
- *old image that is still there.
+ * one, and has it too, since nothing was written between 4 and 6. The row follows the pool: at each
+ * start of the engine or the VM it is the pool that is asked. What 7 has not done is known by the
+ * old image that is still there.
  *
  * A VM that came with its keys, or whose keys were seen by a domain that did not get it in the end,
- *is owed this; with keys.rekey_after_move it begins by itself. Which disks those are is read from
- *the migrations that the store remembers: a disk that has the very version of the key that
- *travelled.
+ * is owed this; with keys.rekey_after_move it begins by itself. Which disks those are is read from
+ * the migrations that the store remembers: a disk that has the very version of the key that
+ * travelled.
  *
  * While it is under way, or its remains are, the VM does not migrate. It may stop, or its
- *hypervisor may die, at any time.
+ * hypervisor may die, at any time.
  */
 #ifndef SEALIFT_ENGINE_VM_REKEY_H
 #define SEALIFT_ENGINE_VM_REKEY_H

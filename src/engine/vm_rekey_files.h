@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The two images of a disk whose key is changed, as they lie in its pool. The one that is not the
- *volume has a name that is none of a volume (it begins with a dot), so that no peer and no
- *description of a VM can mean it:
+ * volume has a name that is none of a volume (it begins with a dot), so that no peer and no
+ * description of a VM can mean it:
  *
  *	.sealift-rekey.KEY.VERSION.INODE
  *
  * INODE is that of the new image, for this VERSION of the KEY (hex). Who finds the name of that
- *file finds the new image before the two have exchanged names, and the old one afterwards: so the
- *pool says by itself which is which, whatever else was lost, and the exchange, which is atomic
+ * file finds the new image before the two have exchanged names, and the old one afterwards: so the
+ * pool says by itself which is which, whatever else was lost, and the exchange, which is atomic
  *(renameat2(2)), is the instant at which the disk has its new key.
  */
 #ifndef SEALIFT_ENGINE_VM_REKEY_FILES_H

@@ -23,11 +23,7 @@ bool migration_wants_keys(const Manifest *manifest)
 
 size_t migration_disk_channels(const Migration *m)
 {
-	size_t count = 0;
-
-	for (size_t i = 0; m->has_vm && i < m->vm.manifest.disks_count; i++)
-		count += m->vm.manifest.disks[i].transfer != DISK_STAYS;
-	return count;
+	return m->has_vm ? manifest_copies(&m->vm.manifest) : 0;
 }
 
 static bool opens(const ManifestDisk *disk, const OfferedKey *key)

@@ -101,3 +101,11 @@ static const Field migration_fields[] = {
 	SCHEMA_OBJECT(MigrationRecord, report, &report_schema),
 };
 SCHEMA_DEFINE(migration_record_schema, "migration", MigrationRecord, migration_fields);
+
+static const Field key_end_fields[] = {
+	SCHEMA_HEX(KeyEndRecord, key),
+	SCHEMA_TEXT(KeyEndRecord, pool, TEXT_NAME, 1),
+	SCHEMA_TEXT(KeyEndRecord, volume, TEXT_NAME, 1),
+	SCHEMA_TEXT(KeyEndRecord, why, TEXT_PRINTABLE, 1),
+};
+SCHEMA_DEFINE(key_end_record_schema, "key-end", KeyEndRecord, key_end_fields);

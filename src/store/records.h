@@ -122,7 +122,14 @@ typedef struct MigrationRecord {
 	MigrationReport report;
 } MigrationRecord;
 
+/* A key of a disk that is to be destroyed, until it is. */
+typedef struct KeyEndRecord {
+	uint8_t key[MANIFEST_KEY_ID_BYTES];
+	char pool[LIMIT_NAME], volume[LIMIT_NAME]; /* the disk, for people */
+	char why[LIMIT_NAME];
+} KeyEndRecord;
+
 extern const Schema host_record_schema, domain_record_schema, vm_record_schema,
-	migration_record_schema;
+	migration_record_schema, key_end_record_schema;
 
 #endif

@@ -24,6 +24,7 @@ static const TableRow tables[STORE_TABLE_COUNT] = {
 	[STORE_DOMAINS] = { "domains", &domain_record_schema },
 	[STORE_VMS] = { "vms", &vm_record_schema },
 	[STORE_MIGRATIONS] = { "migrations", &migration_record_schema },
+	[STORE_KEY_ENDS] = { "key_ends", &key_end_record_schema },
 };
 
 static const char *const layout[] = {
@@ -35,6 +36,7 @@ static const char *const layout[] = {
 	"CREATE TABLE IF NOT EXISTS domains(n INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, body TEXT NOT NULL)",
 	"CREATE TABLE IF NOT EXISTS vms(n INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, body TEXT NOT NULL)",
 	"CREATE TABLE IF NOT EXISTS migrations(n INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, body TEXT NOT NULL)",
+	"CREATE TABLE IF NOT EXISTS key_ends(n INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, body TEXT NOT NULL)",
 	"CREATE TABLE IF NOT EXISTS statements(migration TEXT NOT NULL, kind INTEGER NOT NULL, "
 	"cms BLOB NOT NULL, digest BLOB NOT NULL, PRIMARY KEY(migration, kind))",
 	"CREATE TABLE IF NOT EXISTS seen(id BLOB PRIMARY KEY, expires INTEGER NOT NULL)",

@@ -16,6 +16,7 @@ typedef enum StoreTable {
 	STORE_DOMAINS,
 	STORE_VMS,
 	STORE_MIGRATIONS,
+	STORE_KEY_ENDS,
 	STORE_TABLE_COUNT,
 } StoreTable;
 

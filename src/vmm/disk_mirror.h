@@ -2,7 +2,7 @@
 /*
  * Disks of a VM that are copied while it runs (QEMU's blockdev-mirror to an NBD export), over one
  * connection a disk that the VM's hypervisor makes to a socket of vmm_listen. What is copied is
- *what the guest sees; of a storage daemon (storage_daemon.h), which is a VmmVm too, it is what that
+ * what the guest sees; of a storage daemon (storage_daemon.h), which is a VmmVm too, it is what that
  * serves. Each function is one operation, as in vmm.h; nothing is kept between them but by the
  * hypervisor, so that a manager that adopted the VM can go on or abort.
  *
@@ -17,14 +17,14 @@
  * cannot be changed on its way (before QEMU 9.1), that is so from the beginning. So a target that
  * hangs holds the guest's writes up until its connection ends, which is to be bounded by whoever
  * carries the connection; a target that fails, or whose connection ends, holds up nothing: the
- *mirror ends with an error, the guest goes on with its disk, which a mirror never changes.
+ * mirror ends with an error, the guest goes on with its disk, which a mirror never changes.
  *
  * A connection that ends is tried anew, once, by the next request: whoever listens should not after
- *the first one, so that a mirror ends with its connection.
+ * the first one, so that a mirror ends with its connection.
  *
  * The NBD handshake is part of disk_mirror_start's first step, and QEMU does nothing else
- *meanwhile, not even for the guest's devices: the other end must be there before, and answer at
- *once or be cut off.
+ * meanwhile, not even for the guest's devices: the other end must be there before, and answer at
+ * once or be cut off.
  *
  * Backing files: there are none, resources_resolve refuses an image with one.
  */

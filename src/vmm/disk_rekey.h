@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A disk of a running VM goes over to another image of the same size: a new one, encrypted with
- *another key (QEMU's blockdev-mirror within one QEMU). Each function is one operation, as in vmm.h;
- *nothing is kept between them but by the hypervisor, and each name in it says which version of the
- *key it is about, so that a manager that adopted the VM can ask how far it came, go on or abort.
+ * another key (QEMU's blockdev-mirror within one QEMU). Each function is one operation, as in vmm.h;
+ * nothing is kept between them but by the hypervisor, and each name in it says which version of the
+ * key it is about, so that a manager that adopted the VM can ask how far it came, go on or abort.
  *
  *	disk_rekey_start   the new image is opened and filled; done once both are the same. From the
  *	                   beginning each write of the guest waits until both images have it.
  *	disk_rekey_hold    done once both images have all and have flushed it, and the disk stands
- *still: the guest runs, what it asks of the disk waits (the caller gives the new image the volume's
- *name: neither image changes meanwhile) disk_rekey_switch  the guest goes on, with the new image;
- *the old one and its secret are closed disk_rekey_abort   at any time before that: the guest goes
- *on with the old one, the new is closed
+ * still: the guest runs, what it asks of the disk waits (the caller gives the new image the volume's
+ * name: neither image changes meanwhile) disk_rekey_switch  the guest goes on, with the new image;
+ * the old one and its secret are closed disk_rekey_abort   at any time before that: the guest goes
+ * on with the old one, the new is closed
  *
  * Afterwards the device reads the node disk<i> again (disk_nodes.h), which is then a raw one over
- *the image's, as of a disk that was opened late: mirrors, migrations and the next change of key
- *begin there.
+ * the image's, as of a disk that was opened late: mirrors, migrations and the next change of key
+ * begin there.
  *
  *	disk<i>-v<N>         the image for version N of its key
  *	disk<i>-v<N>-file    its descriptor, by the set 256 N + 128 + i

@@ -67,6 +67,15 @@ static const Field manifest_fields[] = {
 };
 SCHEMA_DEFINE(manifest_schema, "manifest", Manifest, manifest_fields);
 
+size_t manifest_copies(const Manifest *manifest)
+{
+	size_t copies = 0;
+
+	for (size_t i = 0; i < manifest->disks_count; i++)
+		copies += manifest->disks[i].transfer != DISK_STAYS;
+	return copies;
+}
+
 /* FAMILY-N.M, so that both sides mean the same machine whatever their QEMU's default is. */
 bool manifest_is_versioned_machine(const char *machine)
 {

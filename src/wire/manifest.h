@@ -78,6 +78,9 @@ extern const Schema manifest_schema;
 /* Whether a machine type is FAMILY-N.M of an allowed family. */
 bool manifest_is_versioned_machine(const char *machine);
 
+/* How many of its disks are copied, by either way. */
+size_t manifest_copies(const Manifest *manifest);
+
 /* Bounds that the schema cannot say: memory a multiple of 2 MiB, machine type versioned and on the
  * allow-list of families (pc-q35-N.M, pc-i440fx-N.M), boot fields consistent, a disk with
  * encryption and key or with neither, no MAC or volume twice, no key twice. ERROR_PEER. */
