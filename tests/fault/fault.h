@@ -4,9 +4,9 @@
  * After each failure these hold:
  *
  *	the scenario returned true, because the failure did not matter, or false with a category and
- *a text; it did not die, and what it made is right; no descriptor is left open (and no memory lost:
+ * a text; it did not die, and what it made is right; no descriptor is left open (and no memory lost:
  *LeakSanitizer looks after each scenario); what the scenario has to check afterwards (a store that
- *opens with the old row or the new); without a failure it works again.
+ * opens with the old row or the new); without a failure it works again.
  */
 #ifndef SEALIFT_TESTS_FAULT_FAULT_H
 #define SEALIFT_TESTS_FAULT_FAULT_H

@@ -5,11 +5,11 @@
  *	bare_streams FOLDER
  *
  * FOLDER is what make-device-streams made, with its `list`. Of each pair that is to be compared,
- *the sections alone are judged by the local machine's layout (guard_local.h), as the package of
+ * the sections alone are judged by the local machine's layout (guard_local.h), as the package of
  * postcopy is; that must cut them as the peer's own description does, field by field. Then bytes
- *all over them are changed, one at a time: what passes is cut to its last byte. A stream may be
- *refused by a rule of device state, since what its description explains nothing else may: which
- *ones is printed. Machines that ran (run-*) must pass.
+ * all over them are changed, one at a time: what passes is cut to its last byte. A stream may be
+ * refused by a rule of device state, since what its description explains nothing else may: which
+ * ones is printed. Machines that ran (run-*) must pass.
  */
 #include <inttypes.h>
 #include <stdio.h>

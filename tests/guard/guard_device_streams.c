@@ -248,15 +248,16 @@ static size_t break_all(const char *folder, const Entry *good, size_t count, boo
 
 int main(int argc, char **argv)
 {
-	static Entry good[ENTRIES_MAX], differ[ENTRIES_MAX];
+	static Entry good[ENTRIES_MAX], differ[ENTRIES_MAX], unwanted[ENTRIES_MAX];
 	Totals totals = { 0 };
 	AUTO_FREE bool *broken = calloc(device_rules_count, sizeof(*broken));
-	size_t good_count, differ_count;
+	size_t good_count, differ_count, unwanted_count;
 
 	if (argc < 2 || argc > 3 || !broken)
 		return 2;
 	good_count = read_list(argv[1], "compare", good);
 	differ_count = read_list(argv[1], "differ", differ);
+	unwanted_count = read_list(argv[1], "unwanted", unwanted);
 	/* Its table differs between versions: here it goes to its own. */
 	if (argc == 2 && good_count && good_count < ENTRIES_MAX)
 		good[good_count++] = (Entry){ "esp-new", "esp-new", "q35-new" };
@@ -264,6 +265,8 @@ int main(int argc, char **argv)
 		totals.wrong += !judge_good(argv[1], &good[i], &totals);
 	for (size_t i = 0; i < differ_count; i++)
 		totals.wrong += !judge_differ(argv[1], &differ[i], &totals);
+	for (size_t i = 0; i < unwanted_count; i++)
+		totals.wrong += !judge_differ(argv[1], &unwanted[i], &totals);
 	if (argc == 2)
 		totals.wrong += break_all(argv[1], good, good_count, broken, &totals);
 	printf("%zu good, %zu that differ, %zu of %zu rows broken, %zu holes; judging took at most "

@@ -314,7 +314,8 @@ static bool judge(const char *folder, char *line)
 	line[strcspn(line, "\n")] = 0;
 	if (words == 2 && !strcmp(verb, "frame")) {
 		fits = judge_frame(folder, names[0], &err);
-	} else if (words == 4 && (!strcmp(verb, "compare") || !strcmp(verb, "differ"))) {
+	} else if (words == 4 && (!strcmp(verb, "compare") || !strcmp(verb, "differ") ||
+				  !strcmp(verb, "unwanted"))) {
 		fits = judge_compare(folder, names[0], names[1], names[2], &err);
 		if (!strcmp(verb, "differ"))
 			fits = !fits && err.category == ERROR_PEER;

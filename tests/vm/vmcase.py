@@ -227,8 +227,10 @@ class VmCase(unittest.TestCase):
 
     @staticmethod
     def run_directories(host):
+        """Each with what is in it: that tells what was not removed."""
         path = os.path.join(host.directory, "run", "vm")
-        return os.listdir(path) if os.path.isdir(path) else []
+        return [f"{name}: {' '.join(sorted(os.listdir(os.path.join(path, name))))}"
+                for name in (os.listdir(path) if os.path.isdir(path) else [])]
 
     def assert_nothing_left(self, host, vm="vm1"):
         with contextlib.suppress(LabError):
