@@ -3,8 +3,8 @@
  * How fast the decoder of the main channel is by itself: pages of one RAM section in memory, shown
  * in windows of 512 KiB as the mover has them. Prints GB/s of stream for pages in ascending order
  * (long runs) and in descending order (each record a unit), and the same of zero pages. Only
- *headers are touched, so caches are emptied before each round: in the mover the bytes come from
- *decryption.
+ * headers are touched, so caches are emptied before each round: in the mover the bytes come from
+ * decryption.
  *
  *	decode-main [MIB]	default 256
  */

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How fast the guard is by itself, on one core, with real streams: tests/guard/make-twin made TWIN
- *and DUMP, tests/qemustream/capture.py the rest, with or without --multifd none.
+ * and DUMP, tests/qemustream/capture.py the rest, with or without --multifd none.
  *
  *	bench-guard MACHINE TWIN DUMP MAIN [MULTIFD...]
  *
  * A channel is shown in records of 512 KiB, as the mover has them, to a sink that drops them.
  *Before each round caches are emptied: in the mover bytes come from decryption. Prints for each
- *channel the best of several rounds; then of RAM alone, behind MAIN's own list of blocks: 256 MiB
- *of pages in ascending order (long runs) and in descending order (each record a unit), and of
- *multifd packets. Only headers are touched: the speed is that of a stream that lies in memory and
- *goes nowhere.
+ * channel the best of several rounds; then of RAM alone, behind MAIN's own list of blocks: 256 MiB
+ * of pages in ascending order (long runs) and in descending order (each record a unit), and of
+ * multifd packets. Only headers are touched: the speed is that of a stream that lies in memory and
+ * goes nowhere.
  */
 #include <inttypes.h>
 #include <stdio.h>

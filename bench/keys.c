@@ -2,19 +2,23 @@
 /*
  * How fast the key store is when it holds many keys. Usage: bench-keys FOLDER [KEYS [verify]].
  * Makes a store of KEYS keys (100000 if none is said) in FOLDER/bench-keys.db, which it removes at
- * the end, and prints what creating, looking up, opening and changing took, and verifying if that
- * is asked for. Run by hand.
+ * the end, and prints what creating, looking up, opening and changing took; and, if that is asked
+ * for, what the key manager does when it starts: to open the store and to verify all of it
+ * (programs/keyd/walk.h). Of what takes long the time of the CPU is printed too, which a busy
+ * machine changes less. Run by hand.
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "crypto/random.h"
 #include "keys/key_store.h"
+#include "programs/keyd/walk.h"
 
 enum {
 	BATCH = 1000, /* keys of one transaction while the store is filled */
@@ -32,6 +36,34 @@ typedef struct Bench {
 static int64_t now_us(void)
 {
 	return clock_monotonic_us(&clock_system);
+}
+
+static int64_t cpu_now_us(void)
+{
+	struct timespec now;
+
+	if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now))
+		return 0;
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* Since both were zero. */
+typedef struct Watch {
+	int64_t clock_us, cpu_us;
+} Watch;
+
+static Watch watch_begin(void)
+{
+	return (Watch){ now_us(), cpu_now_us() };
+}
+
+static void watch_print(const Watch *since, const char *what, uint64_t count, const char *of)
+{
+	double clock_s = (double)(now_us() - since->clock_us) / 1e6;
+	double cpu_s = (double)(cpu_now_us() - since->cpu_us) / 1e6;
+
+	printf("%-28s %7.0f %s/s  (%" PRIu64 " in %.1f s, CPU %.1f s)\n", what,
+	       (double)count / clock_s, of, count, clock_s, cpu_s);
 }
 
 /* The number is the id, spread over all of it as a random one is. */
@@ -65,7 +97,7 @@ static bool add(Bench *bench, Error *err)
 
 static bool fill(Bench *bench, size_t wanted, Error *err)
 {
-	int64_t begin_us = now_us();
+	Watch watch = watch_begin();
 
 	while (bench->keys < wanted) {
 		if (!key_store_begin(bench->store, err))
@@ -76,9 +108,7 @@ static bool fill(Bench *bench, size_t wanted, Error *err)
 		if (!key_store_commit(bench->store, err))
 			return false;
 	}
-	printf("create, %d in a transaction   %8.0f keys/s  (%zu keys in %.1f s)\n", BATCH,
-	       (double)wanted / ((double)(now_us() - begin_us) / 1e6), wanted,
-	       (double)(now_us() - begin_us) / 1e6);
+	watch_print(&watch, "create, 1000 in one", wanted, "keys");
 	return true;
 }
 
@@ -175,48 +205,92 @@ static bool list_vms(Bench *bench, Error *err)
 	return true;
 }
 
+/* As the key manager does before it serves. */
 static bool verify(Bench *bench, Error *err)
 {
-	int64_t begin_us = now_us();
+	Watch all = watch_begin(), part = all;
 	uint64_t entries;
+	bool done = false;
+	Walk walk;
 
-	if (!key_store_verify(bench->store, &entries, err))
-		return false;
-	printf("verify                       %8.0f entries/s  (%" PRIu64 " entries in %.1f s)\n",
-	       (double)entries / ((double)(now_us() - begin_us) / 1e6), entries,
-	       (double)(now_us() - begin_us) / 1e6);
+	walk_begin(&walk);
+	for (WalkPart before = walk.part; !done; before = walk.part) {
+		if (!walk_step(&walk, bench->store, &done, err))
+			return false;
+		if (walk.part == before)
+			continue;
+		entries = before == WALK_KEYS ? walk.keys : walk.log.entries;
+		if (before == WALK_FILE)
+			entries = bench->keys;
+		watch_print(&part,
+			    before == WALK_FILE	 ? "verify: file and indexes"
+			    : before == WALK_LOG ? "verify: log"
+						 : "verify: keys",
+			    entries, before == WALK_LOG ? "entries" : "keys");
+		part = watch_begin();
+	}
+	watch_print(&all, "verify at the start", walk.keys, "keys");
 	return true;
 }
 
-static bool measure(const char *path, size_t wanted, bool verifying, Error *err)
+static bool open_again(Bench *bench, const char *path, RootKey *root, Error *err)
+{
+	Watch watch;
+
+	key_store_free(TAKE_PTR(bench->store));
+	watch = watch_begin();
+	bench->store = key_store_open(path, root, err);
+	if (!bench->store)
+		return false;
+	watch_print(&watch, "open the store", 1, "stores");
+	return true;
+}
+
+static void print_size(const Bench *bench, const char *path)
+{
+	struct stat status;
+
+	if (!stat(path, &status))
+		printf("%-28s %7.0f MiB, %.0f bytes a key\n", "the file",
+		       (double)status.st_size / 1048576,
+		       (double)status.st_size / (double)bench->keys);
+}
+
+static bool measure(Bench *bench, const char *path, size_t wanted, bool verifying, Error *err)
 {
 	AUTO_SECRET Secret *bytes = random_secret(KEY_BYTES, err);
 	AUTO_ROOT_KEY RootKey *root = bytes ? root_key_new("file", bytes, err) : NULL;
-	AUTO_KEY_STORE KeyStore *store = root ? key_store_open(path, root, err) : NULL;
-	AUTO_FREE Bench *bench = calloc(1, sizeof(*bench));
-	struct stat status;
+	bool ok;
 
-	if (!store || !bench)
-		return false;
-	bench->store = store;
-	if (!fill(bench, wanted, err) || !look_up(bench, false, err) ||
-	    !look_up(bench, true, err) || !list_vms(bench, err) || !add_singly(bench, err) ||
-	    !change_singly(bench, err) || (verifying && !verify(bench, err)))
-		return false;
-	if (!stat(path, &status))
-		printf("the file                     %8.0f bytes a key\n",
-		       (double)status.st_size / (double)bench->keys);
-	return true;
+	bench->store = root ? key_store_open(path, root, err) : NULL;
+	ok = bench->store && fill(bench, wanted, err) && look_up(bench, false, err) &&
+	     look_up(bench, true, err) && list_vms(bench, err) && add_singly(bench, err) &&
+	     change_singly(bench, err) &&
+	     (!verifying || (open_again(bench, path, root, err) && verify(bench, err)));
+	if (ok)
+		print_size(bench, path);
+	/* Before the root key, which it borrows. */
+	key_store_free(TAKE_PTR(bench->store));
+	return ok;
+}
+
+static void print_load(void)
+{
+	double load[3];
+
+	if (getloadavg(load, 3) == 3)
+		printf("%-28s %.1f %.1f %.1f\n", "load", load[0], load[1], load[2]);
 }
 
 int main(int argc, char **argv)
 {
 	char path[512], journal[520];
 	size_t wanted = argc > 2 ? strtoul(argv[2], NULL, 10) : 100000;
+	AUTO_FREE Bench *bench = calloc(1, sizeof(*bench));
 	Error err = ERROR_INIT;
 	bool ok;
 
-	if (argc < 2 || wanted < SINGLE || wanted > LIMIT_KEYS - SINGLE) {
+	if (!bench || argc < 2 || wanted < SINGLE || wanted > LIMIT_KEYS - SINGLE) {
 		fprintf(stderr, "usage: bench-keys FOLDER [%d..%d [verify]]\n", SINGLE,
 			LIMIT_KEYS - SINGLE);
 		return 2;
@@ -227,7 +301,9 @@ int main(int argc, char **argv)
 	/* Of a run that was killed: its root key is gone. */
 	(void)unlink(path);
 	(void)unlink(journal);
-	ok = measure(path, wanted, argc > 3, &err);
+	print_load();
+	ok = measure(bench, path, wanted, argc > 3, &err);
+	print_load();
 	if (!ok)
 		fprintf(stderr, "bench-keys: %s\n", err.text);
 	(void)unlink(path);

@@ -159,6 +159,19 @@ void key_store_head(const KeyStore *store, uint64_t *ret_entries,
 /* Whether the file is whole and each index fits its table. ERROR_AUTH; it takes about a second for
  * 100,000 keys. */
 MUST_CHECK bool key_store_check_file(KeyStore *store, Error *err);
+/* How far the log was verified; zeros at first. */
+typedef struct KeyLogWalk {
+	uint64_t entries;
+	uint64_t added; /* keys that these entries tell of */
+	uint8_t chain[KEY_DIGEST_BYTES];
+} KeyLogWalk;
+typedef void KeyLogVisit(void *context, const KeyLogEntry *entry);
+/* Verifies at most `count` entries after those of *walk, which it moves: that none is missing, that each
+ * is chained to the one before, and could have come about. Each is shown to visit, unless that is NULL,
+ * once it is judged. *ret_end: none is left, and the last one is the one under the MAC. ERROR_AUTH
+ * names the entry. */
+MUST_CHECK bool key_store_verify_log(KeyStore *store, KeyLogWalk *walk, size_t count,
+				     KeyLogVisit *visit, void *context, bool *ret_end, Error *err);
 /* Verifies at most `count` records after row *cursor (0 at first), which it moves, with their
  * envelopes: each opens, or is empty if the key is destroyed. *cursor is 0 again, and as many
  * envelopes as records are there, when none is left. ERROR_AUTH. */
@@ -167,7 +180,7 @@ MUST_CHECK bool key_store_verify_keys(KeyStore *store, uint64_t *cursor, size_t 
 /* Reads the whole log, each record, each envelope and what is remembered of migrations
  * (key_store_transfers.h): ERROR_AUTH names the first entry that was
  * changed, removed or put elsewhere, or the key whose record is not what its last entry says or
- * does not open. A few thousand keys a second: a task for a person's command, not for an answer to
+ * does not open. Some 20,000 keys a second: a task for a person's command, not for an answer to
  * a peer. */
 MUST_CHECK bool key_store_verify(KeyStore *store, uint64_t *ret_entries, Error *err);
 

@@ -13,8 +13,8 @@
 #include "wire/json.h"
 
 const char *const key_action_words[KEY_ACTION_COUNT] = {
-	"created",  "activated", "opened",  "rotated", "offered", "received",
-	"returned", "discarded", "retired", "wiped",   "refused", "kept", "attested",
+	"created",   "activated", "opened", "rotated", "offered", "received", "returned",
+	"discarded", "retired",	  "wiped",  "refused", "kept",	  "attested",
 };
 
 #define WORDS(o, m, table, n)                                                                      \
@@ -184,7 +184,8 @@ static bool check_mac(KeyStore *store, const KeyLogHead *head, const uint8_t *ma
 	if (!make_mac(store, head, expected, err))
 		return false;
 	return CRYPTO_memcmp(mac, expected, sizeof(expected)) == 0 ||
-	       error_set(err, ERROR_AUTH, "key store: the log's head was changed, or a row of transfers");
+	       error_set(err, ERROR_AUTH,
+			 "key store: the log's head was changed, or a row of transfers");
 }
 
 bool key_log_load(KeyStore *store, Error *err)
@@ -204,11 +205,12 @@ bool key_log_load(KeyStore *store, Error *err)
 	    !key_sql_blob(statement, 3, mac, sizeof(mac), err))
 		return error_prefix(err, "key store: the log's head");
 	secret_free(store->log_key);
-	store->log_key = store->root->type->unwrap(store->root, wrapped, err);
+	store->log_key = secret_new(KEY_BYTES, err);
 	if (!store->log_key)
+		return false;
+	if (!store->root->type->unwrap(store->root, wrapped, store->log_key, err))
 		return error_prefix(err, "key store: it was made with another root key");
-	if (!key_transfers_digest(store, head.transfers, err) ||
-	    !check_mac(store, &head, mac, err))
+	if (!key_transfers_digest(store, head.transfers, err) || !check_mac(store, &head, mac, err))
 		return false;
 	store->head = store->saved = head;
 	return check_end(store, err);
@@ -339,61 +341,74 @@ void key_store_head(const KeyStore *store, uint64_t *ret_entries,
 	memcpy(ret_chain, store->head.chain, KEY_DIGEST_BYTES);
 }
 
-typedef struct LogWalk {
-	uint64_t entries, rows; /* seen so far */
-	uint8_t chain[KEY_DIGEST_BYTES];
-} LogWalk;
-
 /* The text itself is chained, whatever it says; what it says is judged too. */
-static bool walk_entry(LogWalk *walk, sqlite3_stmt *statement, Error *err)
+static bool walk_entry(KeyLogWalk *walk, sqlite3_stmt *statement, KeyLogEntry *ret_entry,
+		       Error *err)
 {
+	uint64_t next = walk->entries + 1;
 	uint8_t chain[KEY_DIGEST_BYTES];
-	KeyLogEntry entry;
 	bool adding;
 
-	if (!read_entry(statement, &entry, err))
-		return false;
-	if (entry.number != walk->entries + 1)
-		return error_set(err, ERROR_AUTH, "entry %" PRIu64 " stands in its place",
-				 entry.number);
+	if (!read_entry(statement, ret_entry, err))
+		return error_prefix(err, "log entry %" PRIu64, next);
+	if (ret_entry->number != next)
+		return error_set(err, ERROR_AUTH,
+				 "log entry %" PRIu64 " is missing: entry %" PRIu64
+				 " stands in its place",
+				 next, ret_entry->number);
 	if (!digest_sha384_pair(walk->chain, sizeof(walk->chain), sqlite3_column_blob(statement, 2),
 				(size_t)sqlite3_column_bytes(statement, 2), chain, err))
 		return false;
-	if (memcmp(chain, entry.chain, sizeof(chain)) != 0)
+	if (memcmp(chain, ret_entry->chain, sizeof(chain)) != 0)
 		return error_set(err, ERROR_AUTH,
-				 "it or the one before was changed or put elsewhere");
-	adding = entry.action == KEY_CREATED || entry.action == KEY_RECEIVED;
-	if (!key_action_fits(entry.action, adding, entry.from, entry.to) ||
-	    (adding ? entry.row != walk->rows + 1 : entry.row > walk->rows))
-		return error_set(err, ERROR_AUTH,
-				 "\"%s\" from %s to %s in row %" PRIu64 " cannot be",
-				 key_action_words[entry.action], key_state_words[entry.from],
-				 key_state_words[entry.to], entry.row);
-	walk->rows += adding;
-	walk->entries = entry.number;
+				 "log entry %" PRIu64
+				 " or the one before was changed, or put elsewhere",
+				 next);
+	adding = ret_entry->action == KEY_CREATED || ret_entry->action == KEY_RECEIVED;
+	if (!key_action_fits(ret_entry->action, adding, ret_entry->from, ret_entry->to) ||
+	    (adding ? ret_entry->row != walk->added + 1 : ret_entry->row > walk->added))
+		return error_set(
+			err, ERROR_AUTH,
+			"log entry %" PRIu64 ": \"%s\" from %s to %s in row %" PRIu64 " cannot be",
+			next, key_action_words[ret_entry->action], key_state_words[ret_entry->from],
+			key_state_words[ret_entry->to], ret_entry->row);
+	walk->added += adding;
+	walk->entries = next;
 	memcpy(walk->chain, chain, sizeof(chain));
 	return true;
 }
 
-static bool walk_log(KeyStore *store, LogWalk *walk, Error *err)
+static bool check_walked(const KeyStore *store, const KeyLogWalk *walk, Error *err)
+{
+	return (walk->entries == store->head.entries &&
+		!memcmp(walk->chain, store->head.chain, KEY_DIGEST_BYTES)) ||
+	       error_set(err, ERROR_AUTH,
+			 "log entry %" PRIu64 ": the log ends there, though it had %" PRIu64
+			 " entries",
+			 walk->entries + 1, store->head.entries);
+}
+
+bool key_store_verify_log(KeyStore *store, KeyLogWalk *walk, size_t count, KeyLogVisit *visit,
+			  void *context, bool *ret_end, Error *err)
 {
 	AUTO_KEY_SQL sqlite3_stmt *statement = key_sql(store, KEY_SQL_LOG_FROM);
-	int code;
+	/* From the beginning it is all of it: an entry with a number below the first, too. */
+	uint64_t first = walk->entries ? walk->entries + 1 : 0;
+	int code = SQLITE_ROW;
+	KeyLogEntry entry;
 
-	sqlite3_bind_int64(statement, 1, 0);
-	while ((code = sqlite3_step(statement)) == SQLITE_ROW)
-		if (!walk_entry(walk, statement, err))
-			return error_prefix(err, "key store: log entry %" PRIu64,
-					    walk->entries + 1);
-	if (code != SQLITE_DONE)
+	sqlite3_bind_int64(statement, 1, (sqlite3_int64)first);
+	for (size_t done = 0; done < count && (code = sqlite3_step(statement)) == SQLITE_ROW;
+	     done++) {
+		if (!walk_entry(walk, statement, &entry, err))
+			return false;
+		if (visit)
+			visit(context, &entry);
+	}
+	if (code != SQLITE_ROW && code != SQLITE_DONE)
 		return key_store_fail(store, "cannot read the log", err);
-	if (walk->entries != store->head.entries ||
-	    memcmp(walk->chain, store->head.chain, KEY_DIGEST_BYTES) != 0)
-		return error_set(err, ERROR_AUTH,
-				 "key store: log entry %" PRIu64
-				 ": the log ends there, though it had %" PRIu64 " entries",
-				 walk->entries + 1, store->head.entries);
-	return true;
+	*ret_end = code == SQLITE_DONE;
+	return !*ret_end || check_walked(store, walk, err);
 }
 
 /* An index that does not fit its table would hide rows from those who look through it. */
@@ -413,10 +428,12 @@ bool key_store_check_file(KeyStore *store, Error *err)
 
 bool key_store_verify(KeyStore *store, uint64_t *ret_entries, Error *err)
 {
-	LogWalk walk = { 0 };
+	KeyLogWalk walk = { 0 };
+	bool end;
 
-	if (!key_store_check_file(store, err) || !walk_log(store, &walk, err) ||
-	    !key_rows_verify(store, walk.rows, err) || !key_transfers_verify(store, err))
+	if (!key_store_check_file(store, err) ||
+	    !key_store_verify_log(store, &walk, SIZE_MAX, NULL, NULL, &end, err) ||
+	    !key_rows_verify(store, walk.added, err) || !key_transfers_verify(store, err))
 		return false;
 	*ret_entries = walk.entries;
 	return true;

@@ -253,10 +253,10 @@ static bool check_new(KeyStore *store, const KeyRecord *key, Error *err)
 	if (!newest.row)
 		return true;
 	key_id_text(key->id, id);
+	/* Whose it is here is not for the peer that sent it, who reads this. */
 	if (!is_same_thing(&newest.key, key))
-		return error_set(err, ERROR_CONFLICT,
-				 "key %s is here already, of VM %s and slot %s", id, newest.key.vm,
-				 newest.key.slot);
+		return error_set(err, ERROR_CONFLICT, "key %s is here already, for something else",
+				 id);
 	if (key->version > newest.key.version)
 		return true;
 	if (key->version == newest.key.version && newest.key.state == KEY_DESTROYED &&
@@ -415,11 +415,11 @@ bool key_store_note(KeyStore *store, const KeyRecord *key, const KeyReason *reas
 
 /* --- verifying --- */
 
-/* A destroyed key has no envelope any more; every other one opens, or its value is elsewhere. */
-static bool verify_envelope(KeyStore *store, const KeyRow *row, Error *err)
+/* A destroyed key has no envelope any more; every other one opens, into `scratch`, or its value is
+ * elsewhere. */
+static bool verify_envelope(KeyStore *store, const KeyRow *row, Secret *scratch, Error *err)
 {
 	KeyEnvelope envelope;
-	AUTO_SECRET Secret *value = NULL;
 
 	if (!read_envelope(store, row, &envelope, err))
 		return false;
@@ -434,8 +434,7 @@ static bool verify_envelope(KeyStore *store, const KeyRow *row, Error *err)
 							    "key store: the key of row %" PRIu64
 							    " is not destroyed but has no envelope",
 							    row->row);
-	value = key_unseal(store->root, &row->key, &envelope, err);
-	return value != NULL;
+	return key_unseal_into(store->root, &row->key, &envelope, scratch, err);
 }
 
 static bool count_envelopes(KeyStore *store, uint64_t rows, Error *err)
@@ -456,13 +455,17 @@ bool key_store_verify_keys(KeyStore *store, uint64_t *cursor, size_t count, size
 			   Error *err)
 {
 	AUTO_KEY_SQL sqlite3_stmt *statement = key_sql(store, KEY_SQL_KEY_LIST);
+	AUTO_SECRET Secret *scratch = secret_new(KEY_BYTES, err);
 	KeyRow row = { .row = *cursor };
 	size_t done = 0;
 	int code = SQLITE_ROW;
 
+	if (!scratch)
+		return false;
 	sqlite3_bind_int64(statement, 1, *cursor > INT64_MAX ? INT64_MAX : (sqlite3_int64)*cursor);
 	while (done < count && (code = sqlite3_step(statement)) == SQLITE_ROW) {
-		if (!read_row(store, statement, &row, err) || !verify_envelope(store, &row, err))
+		if (!read_row(store, statement, &row, err) ||
+		    !verify_envelope(store, &row, scratch, err))
 			return false;
 		done++;
 	}
@@ -476,13 +479,17 @@ bool key_store_verify_keys(KeyStore *store, uint64_t *cursor, size_t count, size
 bool key_rows_verify(KeyStore *store, uint64_t rows, Error *err)
 {
 	AUTO_KEY_SQL sqlite3_stmt *statement = key_sql(store, KEY_SQL_KEY_LIST);
+	AUTO_SECRET Secret *scratch = secret_new(KEY_BYTES, err);
 	KeyRow row = { .row = 0 };
 	uint64_t seen = 0;
 	int code;
 
+	if (!scratch)
+		return false;
 	sqlite3_bind_int64(statement, 1, 0);
 	while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
-		if (!read_row(store, statement, &row, err) || !verify_envelope(store, &row, err))
+		if (!read_row(store, statement, &row, err) ||
+		    !verify_envelope(store, &row, scratch, err))
 			return false;
 		if (row.row != ++seen)
 			break;

@@ -46,19 +46,21 @@ bool key_wrap(const Secret *by, const Secret *key, uint8_t ret_wrapped[KEY_WRAPP
 	return openssl_error(err, ERROR_INTERNAL, "cannot wrap a key");
 }
 
-Secret *key_unwrap(const Secret *by, const uint8_t wrapped[KEY_WRAPPED_BYTES], Error *err)
+bool key_unwrap(const Secret *by, const uint8_t wrapped[KEY_WRAPPED_BYTES], Secret *ret_key,
+		Error *err)
 {
 	AUTO_CIPHER_CONTEXT EVP_CIPHER_CTX *context = wrap_context_new(by, 0, err);
-	AUTO_SECRET Secret *key = context ? secret_new(KEY_BYTES, err) : NULL;
 	int size = 0;
 
-	if (!key)
-		return NULL;
-	if (EVP_CipherUpdate(context, secret_bytes(key), &size, wrapped, KEY_WRAPPED_BYTES) == 1 &&
+	assert(secret_size(ret_key) == KEY_BYTES);
+	if (!context)
+		return false;
+	if (EVP_CipherUpdate(context, secret_bytes(ret_key), &size, wrapped, KEY_WRAPPED_BYTES) ==
+		    1 &&
 	    size == KEY_BYTES)
-		return TAKE_PTR(key);
-	openssl_error(err, ERROR_AUTH, "a wrapped key is not of this root key, or was changed");
-	return NULL;
+		return true;
+	return openssl_error(err, ERROR_AUTH,
+			     "a wrapped key is not of this root key, or was changed");
 }
 
 static bool put_text(Buffer *buffer, const char *text, Error *err)
@@ -99,17 +101,17 @@ static bool seal(const Secret *by, const Buffer *bound, const Secret *value,
 			 ret_sealed + AEAD_NONCE_SIZE + KEY_BYTES, err);
 }
 
-static Secret *unseal(const Secret *by, const Buffer *bound, const uint8_t sealed[KEY_SEALED_BYTES],
-		      Error *err)
+/* Into `value`, which may be `by`: the cipher has taken the key by then. After a failure nothing of
+ * it is of use. */
+static bool unseal(const Secret *by, const Buffer *bound, const uint8_t sealed[KEY_SEALED_BYTES],
+		   Secret *value, Error *err)
 {
 	AUTO_AEAD_KEY AeadKey *aead = aead_key_new(aead_provider_by_name("openssl"), by, err);
-	AUTO_SECRET Secret *value = aead ? secret_new(KEY_BYTES, err) : NULL;
 
-	if (!value ||
-	    !aead_open(aead, sealed, bound->data, bound->used, sealed + AEAD_NONCE_SIZE,
-		       secret_bytes(value), KEY_BYTES, sealed + AEAD_NONCE_SIZE + KEY_BYTES, err))
-		return NULL;
-	return TAKE_PTR(value);
+	assert(secret_size(value) == KEY_BYTES);
+	return aead &&
+	       aead_open(aead, sealed, bound->data, bound->used, sealed + AEAD_NONCE_SIZE,
+			 secret_bytes(value), KEY_BYTES, sealed + AEAD_NONCE_SIZE + KEY_BYTES, err);
 }
 
 static bool bind_at_rest(const KeyRecord *key, Buffer *bound, Error *err)
@@ -134,27 +136,37 @@ bool key_seal(RootKey *root, const KeyRecord *key, const Secret *value, KeyEnvel
 }
 
 /* Which key it was, for whoever reads the error. */
-static Secret *name_key(Secret *value, const KeyRecord *key, Error *err)
+static Secret *refuse(const KeyRecord *key, Error *err)
 {
 	char id[KEY_ID_HEX];
 
-	if (value)
-		return value;
 	key_id_text(key->id, id);
 	error_prefix(err, "key %s version %llu does not open", id,
 		     (unsigned long long)key->version);
 	return NULL;
 }
 
-Secret *key_unseal(RootKey *root, const KeyRecord *key, const KeyEnvelope *envelope, Error *err)
+bool key_unseal_into(RootKey *root, const KeyRecord *key, const KeyEnvelope *envelope,
+		     Secret *ret_value, Error *err)
 {
 	AUTO_BUFFER Buffer bound = BUFFER_INIT(BOUND_MAX);
-	AUTO_SECRET Secret *by = NULL;
 
 	if (!bind_at_rest(key, &bound, err))
+		return false;
+	if (root->type->unwrap(root, envelope->wrapped, ret_value, err) &&
+	    unseal(ret_value, &bound, envelope->sealed, ret_value, err))
+		return true;
+	(void)refuse(key, err);
+	return false;
+}
+
+Secret *key_unseal(RootKey *root, const KeyRecord *key, const KeyEnvelope *envelope, Error *err)
+{
+	AUTO_SECRET Secret *value = secret_new(KEY_BYTES, err);
+
+	if (!value || !key_unseal_into(root, key, envelope, value, err))
 		return NULL;
-	by = root->type->unwrap(root, envelope->wrapped, err);
-	return name_key(by ? unseal(by, &bound, envelope->sealed, err) : NULL, key, err);
+	return TAKE_PTR(value);
 }
 
 bool key_blob_seal(const KeyRecord *key, const Secret *value, Secret **ret_blob_key,
@@ -180,17 +192,19 @@ Secret *key_blob_open(const KeyRecord *key, const Secret *blob_key, const Secret
 
 	if (!bind_blob(key, &bound, err))
 		return NULL;
-	if (secret_size(blob) != KEY_SEALED_BYTES)
+	if (secret_size(blob) != KEY_SEALED_BYTES) {
 		error_set(err, ERROR_AUTH, "%zu bytes came, not %d", secret_size(blob),
 			  KEY_SEALED_BYTES);
-	else
-		value = unseal(blob_key, &bound, secret_peek(blob), err);
-	if (!name_key(value, key, err) ||
-	    !key_fingerprint(key->id, key->version, value, fingerprint, err))
+		return refuse(key, err);
+	}
+	value = secret_new(KEY_BYTES, err);
+	if (!value || !unseal(blob_key, &bound, secret_peek(blob), value, err))
+		return refuse(key, err);
+	if (!key_fingerprint(key->id, key->version, value, fingerprint, err))
 		return NULL;
 	if (memcmp(fingerprint, key->fingerprint, sizeof(fingerprint)) != 0) {
 		error_set(err, ERROR_AUTH, "the value has another fingerprint");
-		return name_key(NULL, key, err);
+		return refuse(key, err);
 	}
 	return TAKE_PTR(value);
 }

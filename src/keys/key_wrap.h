@@ -34,8 +34,10 @@ typedef struct RootKeyType {
 	/* `key` has KEY_BYTES bytes. */
 	bool (*wrap)(RootKey *root, const Secret *key, uint8_t ret_wrapped[KEY_WRAPPED_BYTES],
 		     Error *err);
-	/* ERROR_AUTH if it was not wrapped by this root key, or changed since. */
-	Secret *(*unwrap)(RootKey *root, const uint8_t wrapped[KEY_WRAPPED_BYTES], Error *err);
+	/* Into KEY_BYTES bytes, of which nothing is of use after a failure. ERROR_AUTH if it was not
+	 * wrapped by this root key, or changed since. */
+	bool (*unwrap)(RootKey *root, const uint8_t wrapped[KEY_WRAPPED_BYTES], Secret *ret_key,
+		       Error *err);
 	void (*free)(RootKey *root);
 } RootKeyType;
 
@@ -45,11 +47,12 @@ struct RootKey {
 };
 
 /* AES-256 key wrap (RFC 3394, NIST SP 800-38F KW) of KEY_BYTES under KEY_BYTES, and back:
- * ERROR_AUTH if it does not unwrap. For root keys in memory. */
+ * ERROR_AUTH if it does not unwrap: then nothing of *ret_key, which has KEY_BYTES bytes, is of use. For
+ * root keys in memory. */
 MUST_CHECK bool key_wrap(const Secret *by, const Secret *key,
 			 uint8_t ret_wrapped[KEY_WRAPPED_BYTES], Error *err);
-MUST_CHECK Secret *key_unwrap(const Secret *by, const uint8_t wrapped[KEY_WRAPPED_BYTES],
-			      Error *err);
+MUST_CHECK bool key_unwrap(const Secret *by, const uint8_t wrapped[KEY_WRAPPED_BYTES],
+			   Secret *ret_key, Error *err);
 
 /* One whose KEY_BYTES bytes are given: read from a file by the parent, or unsealed by a TPM's
  * helper. Copied. `name` is "file" or "tpm2". ERROR_USAGE for any other name or size. */
@@ -77,6 +80,11 @@ MUST_CHECK bool key_seal(RootKey *root, const KeyRecord *key, const Secret *valu
  */
 MUST_CHECK Secret *key_unseal(RootKey *root, const KeyRecord *key, const KeyEnvelope *envelope,
 			      Error *err);
+
+/* The same into KEY_BYTES bytes that are there: for who opens many, since to lock memory for each costs
+ * as much as the rest. After a failure nothing of them is of use. */
+MUST_CHECK bool key_unseal_into(RootKey *root, const KeyRecord *key, const KeyEnvelope *envelope,
+				Secret *ret_value, Error *err);
 
 /* For a value that another key manager shall keep: makes a blob key and the blob of
  * KEY_SEALED_BYTES, bound to what never changes of the record. Both are owned by the caller, who

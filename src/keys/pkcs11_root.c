@@ -202,34 +202,32 @@ static CK_RV unwrap_once(Pkcs11Root *root, uint8_t *wrapped, Secret *key, CK_ULO
 	return rv;
 }
 
-static Secret *pkcs11_unwrap(RootKey *base, const uint8_t wrapped[KEY_WRAPPED_BYTES], Error *err)
+static bool pkcs11_unwrap(RootKey *base, const uint8_t wrapped[KEY_WRAPPED_BYTES], Secret *ret_key,
+			  Error *err)
 {
 	Pkcs11Root *root = (Pkcs11Root *)base;
-	AUTO_SECRET Secret *key = secret_new(KEY_BYTES, err);
 	unsigned int tries = 0;
 
-	while (key) {
+	for (;;) {
 		uint8_t copy[KEY_WRAPPED_BYTES];
 		CK_ULONG size = 0;
 		bool refused;
 		CK_RV rv;
 
 		memcpy(copy, wrapped, sizeof(copy));
-		rv = unwrap_once(root, copy, key, &size, &refused);
-		if (rv == CKR_OK && size != KEY_BYTES) {
-			error_set(err, ERROR_PEER, "the token unwrapped a key of another size");
-			return NULL;
-		}
+		rv = unwrap_once(root, copy, ret_key, &size, &refused);
+		if (rv == CKR_OK && size != KEY_BYTES)
+			return error_set(err, ERROR_PEER,
+					 "the token unwrapped a key of another size");
 		if (rv == CKR_OK)
-			return TAKE_PTR(key);
+			return true;
 		if (revive(root, rv, "unwrap", &tries, err))
 			continue;
 		/* Some say no more than that it failed (SoftHSM: CKR_GENERAL_ERROR). */
 		if (refused && (rv == CKR_GENERAL_ERROR || rv == CKR_FUNCTION_FAILED))
 			err->category = ERROR_AUTH;
-		return NULL;
+		return false;
 	}
-	return NULL;
 }
 
 static void pkcs11_root_free(RootKey *base)
@@ -250,12 +248,10 @@ static bool prove(RootKey *root, Error *err)
 {
 	uint8_t wrapped[KEY_WRAPPED_BYTES];
 	AUTO_SECRET Secret *there = random_secret(KEY_BYTES, err);
-	AUTO_SECRET Secret *back = NULL;
+	AUTO_SECRET Secret *back = there ? secret_new(KEY_BYTES, err) : NULL;
 
-	if (!there || !pkcs11_wrap(root, there, wrapped, err))
-		return false;
-	back = pkcs11_unwrap(root, wrapped, err);
-	if (!back)
+	if (!back || !pkcs11_wrap(root, there, wrapped, err) ||
+	    !pkcs11_unwrap(root, wrapped, back, err))
 		return false;
 	if (memmem(wrapped, sizeof(wrapped), secret_peek(there), KEY_BYTES))
 		return error_set(err, ERROR_PEER, "the token does not encrypt what it wraps");

@@ -18,9 +18,10 @@ static bool memory_wrap(RootKey *root, const Secret *key, uint8_t ret_wrapped[KE
 	return key_wrap(((MemoryRoot *)root)->bytes, key, ret_wrapped, err);
 }
 
-static Secret *memory_unwrap(RootKey *root, const uint8_t wrapped[KEY_WRAPPED_BYTES], Error *err)
+static bool memory_unwrap(RootKey *root, const uint8_t wrapped[KEY_WRAPPED_BYTES], Secret *ret_key,
+			  Error *err)
 {
-	return key_unwrap(((MemoryRoot *)root)->bytes, wrapped, err);
+	return key_unwrap(((MemoryRoot *)root)->bytes, wrapped, ret_key, err);
 }
 
 static void memory_free(RootKey *root)

@@ -124,14 +124,14 @@ static void entries_that_were_changed_are_found(void **state)
 	fill(f);
 	expect_found(
 		f, "UPDATE log SET entry=replace(entry, 'for a test', 'for a rest') WHERE number=4",
-		"log entry 4: it or the one before was changed");
+		"log entry 4 or the one before was changed");
 	expect_found(
 		f,
 		"UPDATE log SET entry=replace(entry, 'for a rest', 'for a test') WHERE number=4;"
 		"UPDATE log SET chain=zeroblob(48) WHERE number=6",
-		"log entry 6: it or the one before was changed");
+		"log entry 6 or the one before was changed");
 	expect_found(f, "UPDATE log SET entry=replace(entry, '{', '{ ') WHERE number=3",
-		     "log entry 3: it or the one before was changed");
+		     "log entry 3 or the one before was changed");
 	expect_found(f, "UPDATE log SET entry='{}' WHERE number=2",
 		     "log entry 2: log entry: number is missing");
 	expect_found(f, "UPDATE log SET chain=x'00' WHERE number=1",
@@ -150,9 +150,9 @@ static void entries_that_were_removed_or_moved_are_found(void **state)
 		"log entry 4: it says that it is entry 5");
 	expect_found(f, "DELETE FROM log WHERE number=5", "log entry 4: it says");
 	expect_found(f, "DELETE FROM log WHERE number=4",
-		     "log entry 4: entry 6 stands in its place");
+		     "log entry 4 is missing: entry 6 stands in its place");
 	expect_found(f, "DELETE FROM log WHERE number=1",
-		     "log entry 1: entry 2 stands in its place");
+		     "log entry 1 is missing: entry 2 stands in its place");
 }
 
 static void a_log_without_its_end_is_refused(void **state)

@@ -81,13 +81,12 @@ static bool live(Error *err)
 static bool rule(Error *err)
 {
 	AUTO_ROOT_KEY RootKey *root = open_root(err);
-	AUTO_SECRET Secret *key = some_bytes(KEY_BYTES), *back = NULL;
+	AUTO_SECRET Secret *key = some_bytes(KEY_BYTES);
+	AUTO_SECRET Secret *back = secret_new(KEY_BYTES, err);
 	uint8_t wrapped[KEY_WRAPPED_BYTES];
 
-	if (!root || !root->type->wrap(root, key, wrapped, err))
-		return false;
-	back = root->type->unwrap(root, wrapped, err);
-	if (!back)
+	if (!root || !back || !root->type->wrap(root, key, wrapped, err) ||
+	    !root->type->unwrap(root, wrapped, back, err))
 		return false;
 	assert_true(secret_equal(key, back));
 	return true;

@@ -102,7 +102,8 @@ static Secret *take_key(IpcMessage *answer, IpcLink *link, Error *err)
 	return key;
 }
 
-static Secret *helper_unwrap(RootKey *root, const uint8_t wrapped[KEY_WRAPPED_BYTES], Error *err)
+static bool helper_unwrap(RootKey *root, const uint8_t wrapped[KEY_WRAPPED_BYTES], Secret *ret_key,
+			  Error *err)
 {
 	HelperRoot *helper = (HelperRoot *)root;
 	HelperWrapped request;
@@ -111,8 +112,10 @@ static Secret *helper_unwrap(RootKey *root, const uint8_t wrapped[KEY_WRAPPED_BY
 	memcpy(request.wrapped, wrapped, KEY_WRAPPED_BYTES);
 	if (!ask_root(helper, HELPER_UNWRAP, &helper_wrapped_schema, &request, HELPER_KEY, &answer,
 		      err))
-		return NULL;
-	return take_key(&answer, helper->link, err);
+		return false;
+	memcpy(secret_bytes(ret_key), ((const HelperKey *)answer.payload)->key, KEY_BYTES);
+	ipc_message_clear(&answer, helper->link);
+	return true;
 }
 
 static void helper_free(RootKey *root)

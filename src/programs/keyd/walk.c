@@ -4,12 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "base/buffer.h"
-#include "crypto/digest.h"
 #include "keys/key_store_transfers.h"
-#include "wire/json.h"
-
-enum { ENTRY_MAX = 4096 }; /* bytes of an entry's JSON; its schema allows less than 3 KiB */
 
 bool walk_is_root(const char *who)
 {
@@ -21,69 +16,18 @@ void walk_begin(Walk *walk)
 	*walk = (Walk){ .part = WALK_FILE };
 }
 
-/* An entry's chain is made of its JSON without that member, which comes last (keys/key_store.h). */
-static bool chain_of(const Walk *walk, const KeyLogEntry *entry, uint8_t ret[KEY_DIGEST_BYTES],
-		     Error *err)
+static void count_entry(void *context, const KeyLogEntry *entry)
 {
-	AUTO_BUFFER Buffer json = BUFFER_INIT(ENTRY_MAX);
-	Schema unchained = key_log_entry_schema;
+	Walk *walk = context;
 
-	unchained.n_fields--;
-	return json_encode_plain(&unchained, entry, &json, err) &&
-	       digest_sha384_pair(walk->chain, sizeof(walk->chain), json.data, json.used, ret, err);
-}
-
-static bool walk_entry(Walk *walk, const KeyLogEntry *entry, Error *err)
-{
-	bool adds = entry->action == KEY_CREATED || entry->action == KEY_RECEIVED;
-	uint8_t chain[KEY_DIGEST_BYTES];
-
-	if (entry->number != walk->entries + 1)
-		return error_set(err, ERROR_AUTH, "log entry %" PRIu64 " is missing",
-				 walk->entries + 1);
-	if (!chain_of(walk, entry, chain, err))
-		return false;
-	if (memcmp(chain, entry->chain, sizeof(chain)) != 0)
-		return error_set(err, ERROR_AUTH,
-				 "log entry %" PRIu64 " or the one before was changed",
-				 entry->number);
-	if (adds ? entry->row != walk->added + 1 : entry->row > walk->added)
-		return error_set(err, ERROR_AUTH,
-				 "log entry %" PRIu64 " is about a record that it cannot know",
-				 entry->number);
-	memcpy(walk->chain, chain, sizeof(chain));
-	walk->entries = entry->number;
-	walk->added += adds;
+	if (walk->holders)
+		holders_note(walk->holders, entry);
 	walk->created += entry->action == KEY_CREATED && !walk_is_root(entry->who);
-	return true;
 }
 
-/* *ret_end: no entry is left, and the last one is the one that is under the MAC. */
 static bool step_log(Walk *walk, KeyStore *store, bool *ret_end, Error *err)
 {
-	KeyLogEntry entries[WALK_STEP / 4];
-	uint8_t chain[KEY_DIGEST_BYTES];
-	uint64_t total;
-	size_t count = 0;
-
-	for (size_t done = 0; done < WALK_STEP; done += ARRAY_SIZE(entries)) {
-		if (!key_store_log(store, walk->entries + 1, entries, ARRAY_SIZE(entries), &count,
-				   err))
-			return false;
-		for (size_t i = 0; i < count; i++)
-			if (!walk_entry(walk, &entries[i], err))
-				return false;
-		if (count < ARRAY_SIZE(entries))
-			break;
-	}
-	*ret_end = count < ARRAY_SIZE(entries);
-	if (!*ret_end)
-		return true;
-	key_store_head(store, &total, chain);
-	return (total == walk->entries && !memcmp(chain, walk->chain, sizeof(chain))) ||
-	       error_set(err, ERROR_AUTH,
-			 "the log ends with entry %" PRIu64 ", though it had %" PRIu64,
-			 walk->entries, total);
+	return key_store_verify_log(store, &walk->log, WALK_STEP, count_entry, walk, ret_end, err);
 }
 
 static bool step_keys(Walk *walk, KeyStore *store, bool *ret_done, Error *err)
@@ -102,10 +46,10 @@ static bool step_keys(Walk *walk, KeyStore *store, bool *ret_done, Error *err)
 		if (!step_log(walk, store, &end, err))
 			return false;
 	*ret_done = true;
-	return walk->keys == walk->added ||
+	return walk->keys == walk->log.added ||
 	       error_set(err, ERROR_AUTH,
 			 "there are %" PRIu64 " records of keys, the log tells of %" PRIu64,
-			 walk->keys, walk->added);
+			 walk->keys, walk->log.added);
 }
 
 bool walk_step(Walk *walk, KeyStore *store, bool *ret_done, Error *err)

@@ -11,7 +11,7 @@
 #ifndef SEALIFT_PROGRAMS_KEYD_WALK_H
 #define SEALIFT_PROGRAMS_KEYD_WALK_H
 
-#include "keys/key_store.h"
+#include "programs/keyd/holders.h"
 
 enum { WALK_STEP = 64 }; /* entries or keys of one step */
 
@@ -19,12 +19,12 @@ typedef enum WalkPart { WALK_NOTHING, WALK_FILE, WALK_LOG, WALK_KEYS } WalkPart;
 
 typedef struct Walk {
 	WalkPart part;
-	uint64_t entries; /* verified */
-	uint64_t added;	  /* keys that these entries tell of */
-	uint64_t created; /* of these, made here by others than root (walk_is_root) */
+	KeyLogWalk log;
+	uint64_t created; /* of the keys that it tells of, made here by others than root
+			     (walk_is_root) */
 	uint64_t keys;	  /* verified */
+	Holders *holders; /* that learn from the log; or NULL */
 	uint64_t cursor;  /* of key_store_verify_keys */
-	uint8_t chain[KEY_DIGEST_BYTES];
 } Walk;
 
 /* Whether the log's `who` is root, which no share of the store bounds. */

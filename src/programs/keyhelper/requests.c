@@ -112,9 +112,10 @@ static bool on_wrap(Helper *helper, const IpcMessage *message, bool *link_ok, Er
 static bool on_unwrap(Helper *helper, const IpcMessage *message, bool *link_ok, Error *err)
 {
 	const HelperWrapped *request = message->payload;
-	AUTO_SECRET Secret *key = helper->root->type->unwrap(helper->root, request->wrapped, err);
+	AUTO_SECRET Secret *key = secret_new(KEY_BYTES, err);
 
-	return key && answer_key(helper, message, key, link_ok, err);
+	return key && helper->root->type->unwrap(helper->root, request->wrapped, key, err) &&
+	       answer_key(helper, message, key, link_ok, err);
 }
 
 /* The link's rules permit it once. */
