@@ -3,11 +3,17 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
+#include "base/cleanup.h"
 #include "vmm/disk_nodes.h"
 #include "vmm/qemu_vm.h"
 
-static const char query_jobs[] = "query-jobs";
+enum { CUT_READS_MAX = 65536 };
+
+/* It says too whether one has stopped for an error. */
+static const char query_jobs[] = "query-block-jobs";
+static const char blockdev_mirror[] = "blockdev-mirror";
 static const char query_nodes[] = "query-named-block-nodes";
 static const char background[] = "background";
 static const char write_blocking[] = "write-blocking";
@@ -23,7 +29,7 @@ static const json_t *find_job(const json_t *jobs, size_t disk)
 	disk_node_name(disk, DISK_NODE_MIRROR, name);
 	for (size_t i = 0; i < count; i++) {
 		const json_t *job = json_array_get(jobs, i);
-		const char *id = json_string_value(json_object_get(job, "id"));
+		const char *id = json_string_value(json_object_get(job, "device"));
 
 		if (id && !strcmp(id, name))
 			return job;
@@ -38,22 +44,34 @@ static bool is_in(const json_t *job, const char *status)
 	return found && !strcmp(found, status);
 }
 
+static const char *reason_of(const json_t *job)
+{
+	const char *reason = json_string_value(json_object_get(job, "error"));
+	const char *io = json_string_value(json_object_get(job, "io-status"));
+
+	if (reason)
+		return reason;
+	if (io && !strcmp(io, "nospace"))
+		return "No space left on device";
+	if (io && strcmp(io, "ok") != 0)
+		return "Input/output error";
+	return is_in(job, "aborting") ? "it is aborting" : NULL;
+}
+
 /* A job of a disk that has failed, or is not there. */
 static bool check_job(const json_t *job, size_t disk, Error *err)
 {
-	const char *reason = json_string_value(json_object_get(job, "error"));
+	const char *reason = job ? reason_of(job) : NULL;
 
 	if (!job)
 		return error_set(err, ERROR_HYPERVISOR, "disk %zu: there is no mirror of it", disk);
-	if (reason || is_in(job, "aborting"))
-		return error_set(err, ERROR_HYPERVISOR, "disk %zu: the mirror ended: %s", disk,
-				 reason ? reason : "it is aborting");
-	return true;
+	return !reason ||
+	       error_set(err, ERROR_HYPERVISOR, "disk %zu: the mirror ended: %s", disk, reason);
 }
 
-/* Whether all are in this status; those that failed are told. */
+/* Whether all are in this status, or this other one; those that failed are told. */
 static bool are_in(const QemuOperation *operation, const json_t *jobs, const char *status,
-		   bool *ret_all, Error *err)
+		   const char *other, bool *ret_all, Error *err)
 {
 	*ret_all = true;
 	for (size_t i = 0; i < LIMIT_DISKS; i++) {
@@ -63,7 +81,7 @@ static bool are_in(const QemuOperation *operation, const json_t *jobs, const cha
 			continue;
 		if (!check_job(job, i, err))
 			return false;
-		*ret_all = *ret_all && is_in(job, status);
+		*ret_all = *ret_all && (is_in(job, status) || is_in(job, other));
 	}
 	return true;
 }
@@ -95,6 +113,8 @@ static json_t *target(const DiskMirror *disk)
 			 "discard", disk->sparse ? "unmap" : "ignore");
 }
 
+/* A mirror that fails stops, and is ended by disk_mirror_abort: would it end by itself, QEMU would
+ * wait then for what the others have on its way (add_mirrors). */
 static json_t *mirror(const DiskMirror *disk, const char *copy_mode, uint64_t bytes_s)
 {
 	char source[DISK_NODE_BYTES], name[DISK_NODE_BYTES];
@@ -103,32 +123,44 @@ static json_t *mirror(const DiskMirror *disk, const char *copy_mode, uint64_t by
 	disk_node_name(disk->disk, DISK_NODE_MIRROR, name);
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:I}", "job-id", name, "device",
 			 source, "target", name, "sync", "full", "copy-mode", copy_mode,
-			 "on-source-error", "report", "on-target-error", "report", "auto-dismiss",
-			 0, "speed", (json_int_t)bytes_s);
+			 "on-source-error", "stop", "on-target-error", "stop", "auto-dismiss", 0,
+			 "speed", (json_int_t)bytes_s);
+}
+
+/* What is waited for is said by what comes next. */
+static bool is_before(const QemuOperation *operation, const char *command)
+{
+	return operation->at + 1 < operation->steps_count &&
+	       operation->steps[operation->at + 1].command == command;
 }
 
 static bool check_ready(QemuOperation *operation, json_t *ret, Error *err)
 {
-	bool ready = false;
+	bool pauses = is_before(operation, blockdev_mirror);
+	bool all = false;
 
+	if (is_step(operation, blockdev_mirror))
+		operation->disks |= UINT32_C(1) << (operation->steps[operation->at].subject - 1);
 	if (!is_step(operation, query_jobs))
 		return true;
-	if (!are_in(operation, ret, "ready", &ready, err))
+	if (!are_in(operation, ret, pauses ? "paused" : "ready", pauses ? "standby" : "ready", &all,
+		    err))
 		return false;
-	operation->again = !ready;
+	operation->again = !all;
 	return true;
 }
 
-static bool check_start(const DiskMirrorStart *start, uint32_t *ret_disks, Error *err)
+static bool check_start(const DiskMirrorStart *start, Error *err)
 {
-	*ret_disks = 0;
+	uint32_t disks = 0;
+
 	if (!start->disks_count || start->disks_count > LIMIT_DISKS)
 		return error_set(err, ERROR_USAGE, "%zu disks to mirror, not 1..%d",
 				 start->disks_count, LIMIT_DISKS);
 	for (size_t i = 0; i < start->disks_count; i++) {
 		const DiskMirror *disk = &start->disks[i];
 
-		if (disk->disk >= LIMIT_DISKS || *ret_disks >> disk->disk & 1)
+		if (disk->disk >= LIMIT_DISKS || disks >> disk->disk & 1)
 			return error_set(err, ERROR_USAGE, "disk %zu: no disk, or twice",
 					 disk->disk);
 		if (!text_is(TEXT_NAME, disk->socket, 1) || strlen(disk->socket) >= LIMIT_NAME ||
@@ -136,7 +168,7 @@ static bool check_start(const DiskMirrorStart *start, uint32_t *ret_disks, Error
 			return error_set(err, ERROR_USAGE,
 					 "disk %zu: \"%.64s\" or \"%.64s\" is no name", disk->disk,
 					 disk->socket, disk->export_name);
-		*ret_disks |= UINT32_C(1) << disk->disk;
+		disks |= UINT32_C(1) << disk->disk;
 	}
 	return true;
 }
@@ -151,19 +183,44 @@ static uint64_t share_of(const DiskMirrorStart *start)
 	return share > INT64_MAX ? INT64_MAX : (share ? share : 1);
 }
 
-static void add_mirrors(QemuOperation *operation, const DiskMirrorStart *start)
+/* A mirror that has ended refuses: why it did is told by the query that follows. */
+static void add_job_step(QemuOperation *operation, const char *command, size_t disk)
 {
-	bool changes = operation->vm->features.mirror_change;
+	qemu_operation_add_for_disk(operation, command, job_named(disk, "id"), disk);
+	operation->steps[operation->steps_count - 1].may_fail = true;
+}
 
+/*
+ * QEMU changes its graph of disks, as for the beginning of a mirror, only when no request is on its
+ * way in any of them; it waits for that with all else at a standstill, the guest too
+ * (bdrv_graph_wrlock()). A mirror that copies has requests on their way as long as the link is
+ * slow, and for ever where the target hangs. So all connections are made before the first mirror
+ * begins, and each mirror pauses, which takes until its requests are answered but is waited for by
+ * nobody else, before the next one begins.
+ */
+static void add_mirrors(QemuOperation *operation, const DiskMirrorStart *start, bool changes)
+{
+	for (size_t i = 0; i < start->disks_count; i++)
+		qemu_operation_add_for_disk(operation, "blockdev-add", target(&start->disks[i]),
+					    start->disks[i].disk);
 	for (size_t i = 0; i < start->disks_count; i++) {
 		const DiskMirror *disk = &start->disks[i];
 
-		qemu_operation_add_for_disk(operation, "blockdev-add", target(disk), disk->disk);
 		qemu_operation_add_for_disk(
-			operation, "blockdev-mirror",
+			operation, blockdev_mirror,
 			mirror(disk, changes ? background : write_blocking, share_of(start)),
 			disk->disk);
+		if (i + 1 == start->disks_count)
+			break;
+		add_job_step(operation, "job-pause", disk->disk);
+		qemu_operation_add(operation, query_jobs, json_object());
 	}
+	for (size_t i = 0; i + 1 < start->disks_count; i++)
+		add_job_step(operation, "job-resume", start->disks[i].disk);
+}
+
+static void add_until_ready(QemuOperation *operation, const DiskMirrorStart *start, bool changes)
+{
 	qemu_operation_add(operation, query_jobs, json_object());
 	for (size_t i = 0; i < start->disks_count && changes; i++) {
 		char name[DISK_NODE_BYTES];
@@ -180,17 +237,18 @@ bool disk_mirror_start(VmmVm *head, const DiskMirrorStart *start, VmmDone *done,
 		       Error *err)
 {
 	QemuOperation *operation;
-	uint32_t disks;
+	bool changes;
 
-	if (!check_start(start, &disks, err))
+	if (!check_start(start, err))
 		return false;
 	operation = qemu_operation_new_plain(qemu_vm_of(head), done, context, err);
 	if (!operation)
 		return false;
-	operation->disks = disks;
+	changes = operation->vm->features.mirror_change;
 	operation->check = check_ready;
 	qemu_operation_set_deadline(operation, start->deadline_ms);
-	add_mirrors(operation, start);
+	add_mirrors(operation, start, changes);
+	add_until_ready(operation, start, changes);
 	return qemu_operation_begin(operation, err);
 }
 
@@ -212,11 +270,10 @@ static bool take_progress(const json_t *jobs, DiskMirrorProgress *ret_progress, 
 			continue;
 		if (!check_job(job, i, err))
 			return false;
-		ret_progress->disks[i] =
-			(DiskMirrorState){ .there = true,
-					   .ready = is_in(job, "ready"),
-					   .done_bytes = figure(job, "current-progress"),
-					   .total_bytes = figure(job, "total-progress") };
+		ret_progress->disks[i] = (DiskMirrorState){ .there = true,
+							    .ready = is_in(job, "ready"),
+							    .done_bytes = figure(job, "offset"),
+							    .total_bytes = figure(job, "len") };
 	}
 	return true;
 }
@@ -246,11 +303,12 @@ bool disk_mirror_query(VmmVm *head, DiskMirrorProgressDone *done, void *context,
 
 static bool check_finish(QemuOperation *operation, json_t *ret, Error *err)
 {
+	const char *status = operation->at ? "concluded" : "ready";
 	bool all = false;
 
 	if (!is_step(operation, query_jobs))
 		return true;
-	if (!are_in(operation, ret, operation->at ? "concluded" : "ready", &all, err))
+	if (!are_in(operation, ret, status, status, &all, err))
 		return false;
 	/* The end of one that is not ready would be its failure, told as success. */
 	if (!operation->at && !all)
@@ -385,4 +443,19 @@ bool disk_mirror_abort(VmmVm *head, int64_t deadline_ms, VmmDone *done, void *co
 		add_removal(operation, i, true);
 	qemu_operation_add(operation, query_nodes, json_pack("{s:b}", "flat", 1));
 	return qemu_operation_begin(operation, err);
+}
+
+void disk_mirror_cut(int *fd)
+{
+	uint8_t buffer[16384];
+
+	if (*fd < 0)
+		return;
+	(void)shutdown(*fd, SHUT_RDWR);
+	/* Nobody writes into it any more: no more is there than was then. */
+	for (int i = 0; i < CUT_READS_MAX; i++)
+		if (recv(*fd, buffer, sizeof(buffer), MSG_DONTWAIT) <= 0)
+			break;
+	cleanup_fd(fd);
+	*fd = -1;
 }

@@ -2,8 +2,8 @@
 /*
  * Disks of a VM that are copied while it runs (QEMU's blockdev-mirror to an NBD export), over one
  * connection a disk that the VM's hypervisor makes to a socket of vmm_listen. What is copied is
- * what the guest sees; of a storage daemon (storage_daemon.h), which is a VmmVm too, it is what that
- * serves. Each function is one operation, as in vmm.h; nothing is kept between them but by the
+ * what the guest sees; of a storage daemon (storage_daemon.h), which is a VmmVm too, it is what
+ * that serves. Each function is one operation, as in vmm.h; nothing is kept between them but by the
  * hypervisor, so that a manager that adopted the VM can go on or abort.
  *
  *	disk_mirror_start    the connections, the copy; done once both sides are the same
@@ -17,7 +17,8 @@
  * cannot be changed on its way (before QEMU 9.1), that is so from the beginning. So a target that
  * hangs holds the guest's writes up until its connection ends, which is to be bounded by whoever
  * carries the connection; a target that fails, or whose connection ends, holds up nothing: the
- * mirror ends with an error, the guest goes on with its disk, which a mirror never changes.
+ * mirror stops with an error, until it is aborted, the guest goes on with its disk, which a mirror
+ * never changes.
  *
  * A connection that ends is tried anew, once, by the next request: whoever listens should not after
  * the first one, so that a mirror ends with its connection.
@@ -63,9 +64,10 @@ typedef struct DiskMirrorProgress {
 typedef void DiskMirrorProgressDone(void *context, const DiskMirrorProgress *progress,
 				    const Error *err);
 
-/* Begins, and is done when all disks are ready. On failure the caller calls disk_mirror_abort.
- * ERROR_USAGE: no or a wrong name. ERROR_HYPERVISOR with the disk's number: the target refused, was
- * not to be reached, failed. ERROR_TIMEOUT. */
+/* Begins, and is done when all disks are ready. While several begin, those that did stand still
+ * until the last one has: QEMU would wait for what they have on its way. On failure the caller
+ * calls disk_mirror_abort. ERROR_USAGE: no or a wrong name. ERROR_HYPERVISOR with the disk's
+ * number: the target refused, was not to be reached, failed. ERROR_TIMEOUT. */
 MUST_CHECK bool disk_mirror_start(VmmVm *vm, const DiskMirrorStart *start, VmmDone *done,
 				  void *context, Error *err);
 
@@ -84,8 +86,19 @@ MUST_CHECK bool disk_mirror_finish(VmmVm *vm, uint32_t disks, int64_t deadline_m
 /* Cuts the connections of whatever mirrors there are, and ends them, in whatever state: none is as
  * good. A start or finish that is under way is told ERROR_CANCELLED, or what it fails with. The
  * VM's disks are as ever. ERROR_TIMEOUT: QEMU itself waits for a target (in the handshake, or in
- * finish's last step): that ends with the connection, which the caller then closes. */
+ * finish's last step): that ends with the connection, which the caller then cuts. */
 MUST_CHECK bool disk_mirror_abort(VmmVm *vm, int64_t deadline_ms, VmmDone *done, void *context,
 				  Error *err);
+
+/*
+ * Ends the connection that a mirror's hypervisor made, at the other end: *fd, which is closed and
+ * -1 then; -1 is fine. Copies of the descriptor, in whatever process, do not matter. To shut it
+ * down alone would not do. QEMU's writer waits until there is room in the socket and does not look
+ * at it when it is hung up (aio_dispatch_handler() calls a writer for G_IO_OUT and G_IO_ERR); of a
+ * UNIX socket that is shut down the room comes only when what was sent is read, or the last
+ * descriptor of the other end is closed. Until then its request is on its way, the mirror does not
+ * end, and whatever of QEMU waits for that stands still, with the guest.
+ */
+void disk_mirror_cut(int *fd);
 
 #endif

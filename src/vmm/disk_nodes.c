@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "vmm/json_with.h"
+#include "vmm/qemu_command.h"
 
 void disk_node_name(size_t i, DiskNode node, char ret_name[DISK_NODE_BYTES])
 {
@@ -16,11 +17,36 @@ void disk_node_name(size_t i, DiskNode node, char ret_name[DISK_NODE_BYTES])
 	snprintf(ret_name, DISK_NODE_BYTES, "disk%zu%s", i, suffixes[node]);
 }
 
+void disk_nodes_socket(size_t i, char ret_name[DISK_NODE_BYTES])
+{
+	snprintf(ret_name, DISK_NODE_BYTES, "disk%zu.sock", i);
+}
+
+/*
+ * By the directory's descriptor, not by the descriptor of a connection: when the connection ends
+ * QEMU tries it anew by itself, and the number of a descriptor could be another one's by then
+ * (block/nbd.c, nbd/client-connection.c). It waits for nobody then: what the guest asks fails.
+ */
+static json_t *served(const ResolvedVm *vm, size_t i)
+{
+	char name[DISK_NODE_BYTES], socket[DISK_NODE_BYTES], path[64];
+
+	disk_node_name(i, DISK_NODE_FILE, name);
+	disk_nodes_socket(i, socket);
+	snprintf(path, sizeof(path), QEMU_SOCKET_PREFIX "%s", socket);
+	return json_pack("{s:s, s:s, s:{s:s, s:s}, s:s, s:b, s:s, s:{s:b}}", "driver", "nbd",
+			 "node-name", name, "server", "type", "unix", "path", path, "export",
+			 vm->manifest.disks[i].volume, "read-only", vm->manifest.disks[i].read_only,
+			 "discard", "unmap", "cache", "direct", vm->disks[i].direct);
+}
+
 json_t *disk_nodes_file(const ResolvedVm *vm, size_t i)
 {
 	const ResolvedDisk *disk = &vm->disks[i];
 	char name[DISK_NODE_BYTES], filename[32];
 
+	if (disk->served)
+		return served(vm, i);
 	disk_node_name(i, DISK_NODE_FILE, name);
 	snprintf(filename, sizeof(filename), "/dev/fdset/%zu", i);
 	return json_pack("{s:s, s:s, s:s, s:b, s:s, s:{s:b}}", "driver",

@@ -6,7 +6,8 @@
  *
  *	disk<i>        what the device reads, for good: a migration's mirror begins here
  *	disk<i>-image  of a disk that was opened late: the format below the raw node disk<i>
- *	disk<i>-file   the descriptor, by its set /dev/fdset/<i>
+ *	disk<i>-file   the descriptor, by its set /dev/fdset/<i>; or, of a disk that is served
+ *	               (resources.h), a storage daemon's export, by a socket in the VM's own directory
  *	disk<i>-null   what stands in until a late disk is opened
  *	disk<i>-mirror the other end of a mirror, and the job that fills it (disk_mirror.h)
  *
@@ -31,6 +32,8 @@ typedef enum DiskNode {
 } DiskNode;
 
 void disk_node_name(size_t i, DiskNode node, char ret_name[DISK_NODE_BYTES]);
+/* The file name of the socket by which a VM reaches a disk that is served. */
+void disk_nodes_socket(size_t i, char ret_name[DISK_NODE_BYTES]);
 
 json_t *disk_nodes_file(const ResolvedVm *vm, size_t i);
 /* The format over the file node, under this name. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/image_create.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <event2/event.h>
@@ -13,6 +14,8 @@
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 
+#include "base/file.h"
+#include "crypto/random.h"
 #include "vmm/disk_secret.h"
 #include "vmm/qemu_process.h"
 
@@ -23,11 +26,13 @@ enum {
 	OVERHEAD_BYTES = 16 << 20, /* headers, and tables of a small image */
 	LEFT_S = 3600,		   /* no creation takes so long */
 	SWEEP_MAX = 65536,	   /* entries of a pool that are looked at */
-	OVERHEAD_SHARE = 1024,	   /* tables of a large one: less than this part of it */
+	MARK_BYTES = 8,
+	FRESH_NAME = 64,
+	OVERHEAD_SHARE = 1024, /* tables of a large one: less than this part of it */
 };
 
 #define FRESH_PREFIX ".sealift-new."
-#define FRESH_NAME   FRESH_PREFIX "XXXXXX"
+#define FRESH_RANDOM "XXXXXX"
 #define IMAGE_NAME   "image"
 
 struct ImageCreate {
@@ -36,7 +41,7 @@ struct ImageCreate {
 	ManifestDisk disk;
 	int directory_fd; /* the pool's */
 	int fresh_fd;	  /* of the directory in it where the image is made */
-	char fresh_name[sizeof(FRESH_NAME)];
+	char fresh_name[FRESH_NAME];
 	int fd;
 	QemuProcess process;
 	struct event *exit_event, *log_event, *timer;
@@ -295,12 +300,21 @@ static bool check_space(const ImageCreate *create, const ImageRequest *request, 
 	return true;
 }
 
-/* mkdtemp(3) gives mode 0700. */
-static bool make_fresh_directory(ImageCreate *create, Error *err)
+/* Of directories of ours, unless nobody told who we are. */
+static void prefix_of(const Resources *resources, char ret_prefix[FRESH_NAME])
 {
-	char path[LIMIT_PATH + sizeof(FRESH_NAME)];
+	snprintf(ret_prefix, FRESH_NAME, FRESH_PREFIX "%s%s", resources->mark,
+		 resources->mark[0] ? "." : "");
+}
 
-	snprintf(path, sizeof(path), "%s/%s", create->pool->directory, FRESH_NAME);
+/* mkdtemp(3) gives mode 0700. */
+static bool make_fresh_directory(ImageCreate *create, const Resources *resources, Error *err)
+{
+	char path[LIMIT_PATH + FRESH_NAME], prefix[FRESH_NAME];
+
+	prefix_of(resources, prefix);
+	snprintf(path, sizeof(path), "%.*s/%.40s" FRESH_RANDOM, LIMIT_PATH - 1,
+		 create->pool->directory, prefix);
 	if (!mkdtemp(path))
 		return error_set_errno(err, ERROR_IO, errno, "cannot make a directory for it");
 	snprintf(create->fresh_name, sizeof(create->fresh_name), "%s", strrchr(path, '/') + 1);
@@ -320,7 +334,8 @@ static bool make_image(ImageCreate *create, const ImageRequest *request, Error *
 		return error_set_errno(err, ERROR_UNAVAILABLE, errno, "cannot open the pool");
 	if (!fstatat(create->directory_fd, request->volume, &status, AT_SYMLINK_NOFOLLOW))
 		return error_set(err, ERROR_CONFLICT, "is there already");
-	if (!check_space(create, request, err) || !make_fresh_directory(create, err))
+	if (!check_space(create, request, err) ||
+	    !make_fresh_directory(create, request->resources, err))
 		return false;
 	create->fd = openat(create->fresh_fd, IMAGE_NAME,
 			    O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -447,31 +462,67 @@ bool image_remove(const Resources *resources, const char *peer_domain, const cha
 	       error_prefix(err, "volume %s/%s", pool, volume);
 }
 
-/* --- what others left --- */
+/* --- what is left of creations that died --- */
 
+static bool make_mark(const char *path, char ret_mark[RESOURCES_MARK], Error *err)
+{
+	uint8_t bytes[MARK_BYTES];
+
+	static_assert(sizeof(bytes) * 2 + 1 == RESOURCES_MARK, "two digits a byte");
+	if (!random_bytes(bytes, sizeof(bytes), err))
+		return false;
+	hex_encode(bytes, sizeof(bytes), ret_mark);
+	return file_replace(path, ret_mark, RESOURCES_MARK - 1, 0600, err);
+}
+
+bool image_create_read_mark(const char *path, char ret_mark[RESOURCES_MARK], Error *err)
+{
+	AUTO_BUFFER Buffer buffer = BUFFER_INIT(RESOURCES_MARK - 1);
+	Error failure = ERROR_INIT;
+
+	if (!file_read(path, RESOURCES_MARK - 1, &buffer, &failure)) {
+		if (failure.category == ERROR_NOT_FOUND)
+			return make_mark(path, ret_mark, err);
+		*err = failure;
+		return false;
+	}
+	snprintf(ret_mark, RESOURCES_MARK, "%.*s", (int)buffer.used, (const char *)buffer.data);
+	return strspn(ret_mark, "0123456789abcdef") == RESOURCES_MARK - 1 ||
+	       error_set(err, ERROR_CONFIG, "%s: not %d hexadecimal digits", path,
+			 RESOURCES_MARK - 1);
+}
+
+/* now_s < 0: whenever it was touched last. */
 static void remove_left(int pool_fd, const char *name, int64_t now_s)
 {
 	AUTO_FD int fd = openat(pool_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct stat status, image;
 
 	if (fd < 0 || fstat(fd, &status) || status.st_uid != geteuid() ||
-	    now_s - status.st_mtime < LEFT_S)
+	    (now_s >= 0 && now_s - status.st_mtime < LEFT_S))
 		return;
 	if (!fstatat(fd, IMAGE_NAME, &image, AT_SYMLINK_NOFOLLOW) &&
-	    (now_s - image.st_mtime < LEFT_S || unlinkat(fd, IMAGE_NAME, 0)))
+	    ((now_s >= 0 && now_s - image.st_mtime < LEFT_S) || unlinkat(fd, IMAGE_NAME, 0)))
 		return;
 	(void)unlinkat(pool_fd, name, AT_REMOVEDIR);
 }
 
 void image_create_sweep(const Resources *resources, int64_t now_s)
 {
+	char ours[FRESH_NAME];
+
+	prefix_of(resources, ours);
 	for (size_t i = 0; i < resources->pools_count; i++) {
 		DIR *pool = opendir(resources->pools[i].directory);
 		const struct dirent *entry = NULL;
 
-		for (int n = 0; pool && n < SWEEP_MAX && (entry = readdir(pool)); n++)
-			if (!strncmp(entry->d_name, FRESH_PREFIX, strlen(FRESH_PREFIX)))
-				remove_left(dirfd(pool), entry->d_name, now_s);
+		for (int n = 0; pool && n < SWEEP_MAX && (entry = readdir(pool)); n++) {
+			bool is_ours =
+				resources->mark[0] && !strncmp(entry->d_name, ours, strlen(ours));
+
+			if (is_ours || !strncmp(entry->d_name, FRESH_PREFIX, strlen(FRESH_PREFIX)))
+				remove_left(dirfd(pool), entry->d_name, is_ours ? -1 : now_s);
+		}
 		if (pool)
 			closedir(pool);
 	}

@@ -44,7 +44,7 @@ typedef void ImageCreateDone(void *context, const Error *err);
  * which only this process's user may enter, and gets its name when it is whole, with mode 0600 and
  * this process's owner: QEMU's user, which all VMs of a host have, never finds it by a path. On any
  * failure, here or later, nothing is left behind; a death of this process in between leaves a
- * directory ".sealift-new.*", which is no volume.
+ * directory ".sealift-new.MARK.*", which is no volume.
  * ERROR_USAGE: name, size, secret. ERROR_NOT_FOUND: no such pool. ERROR_CONFLICT, here or later:
  * the volume is there. ERROR_LIMIT: not enough free space, unless sparse. ERROR_CONFIG: no
  * qemu-img. Later: ERROR_HYPERVISOR with its last words, ERROR_TIMEOUT.
@@ -52,9 +52,12 @@ typedef void ImageCreateDone(void *context, const Error *err);
 ImageCreate *image_create_new(struct event_base *base, const ImageRequest *request,
 			      ImageCreateDone *done, void *context, Error *err);
 
-/* Removes what creations that died have left in the pools: directories of ours that nobody has
- * touched for an hour, since another host may be making an image in the same pool. now_s is of the
- * wall clock. */
+/* The mark of the process that has this state directory's file, for resources->mark; made, at
+ * random, if there is none yet. ERROR_CONFIG: it is no mark. ERROR_IO. */
+MUST_CHECK bool image_create_read_mark(const char *path, char ret_mark[RESOURCES_MARK], Error *err);
+/* Removes what creations that died have left in the pools, for who makes none just now: all of the
+ * own mark; and directories of this user that nobody has touched for an hour, since another host
+ * may be making an image in the same pool. now_s is of the wall clock. */
 void image_create_sweep(const Resources *resources, int64_t now_s);
 
 /*

@@ -47,17 +47,9 @@ static bool check_socket_name(const char *name, Error *err)
 static bool listen_for(VmmVm *head, const char *name, int *ret_fd, Error *err)
 {
 	const QemuVm *vm = qemu_vm_of(head);
-	const QemuUser *user = &vm->resources->user;
-	AUTO_FD int fd = -1;
 
-	if (!check_socket_name(name, err) ||
-	    !unix_socket_listen(vm->directory.sockets_fd, name, 0600, &fd, err))
-		return false;
-	if (!geteuid() && user->set &&
-	    fchownat(vm->directory.sockets_fd, name, user->uid, user->gid, AT_SYMLINK_NOFOLLOW))
-		return error_set_errno(err, ERROR_IO, errno, "cannot give away socket %s", name);
-	*ret_fd = TAKE_FD(fd);
-	return true;
+	return check_socket_name(name, err) &&
+	       qemu_directory_listen(&vm->directory, &vm->resources->user, name, ret_fd, err);
 }
 
 static bool connect_to(VmmVm *head, const char *name, int *ret_fd, Error *err)

@@ -220,8 +220,10 @@ static bool put_disk_backend(Build *build, size_t i)
 {
 	const ResolvedVm *vm = build->input->vm;
 
+	/* Who has the key gets no descriptor of the image, and who has that no key. */
 	return put_disk_secret(build, i) &&
-	       put_format(build, "-add-fd", "fd=%d,set=%zu", give_fd(build, vm->disks[i].fd), i) &&
+	       (vm->disks[i].served ||
+		put_format(build, "-add-fd", "fd=%d,set=%zu", give_fd(build, vm->disks[i].fd), i)) &&
 	       put_json(build, "-blockdev", disk_nodes_file(vm, i)) &&
 	       put_json(build, "-blockdev", disk_nodes_format(vm, i, DISK_NODE_GUEST));
 }

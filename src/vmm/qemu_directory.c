@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "vmm/unix_socket.h"
 
 static bool name_paths(const Resources *resources, const char *instance, QemuDirectory *directory,
 		       Error *err)
@@ -71,6 +72,20 @@ bool qemu_directory_make(const Resources *resources, const char *instance,
 	}
 	qemu_directory_remove(&directory);
 	return false;
+}
+
+bool qemu_directory_listen(const QemuDirectory *directory, const QemuUser *user, const char *name,
+			   int *ret_fd, Error *err)
+{
+	AUTO_FD int fd = -1;
+
+	if (!unix_socket_listen(directory->sockets_fd, name, 0600, &fd, err))
+		return false;
+	if (!geteuid() && user->set &&
+	    fchownat(directory->sockets_fd, name, user->uid, user->gid, AT_SYMLINK_NOFOLLOW))
+		return error_set_errno(err, ERROR_IO, errno, "cannot give away socket %s", name);
+	*ret_fd = TAKE_FD(fd);
+	return true;
 }
 
 /* What QEMU's user left there is files and sockets; a directory of its own making stays. */

@@ -27,6 +27,10 @@ MUST_CHECK bool qemu_directory_make(const Resources *resources, const char *inst
 /* ERROR_NOT_FOUND if there is none. */
 MUST_CHECK bool qemu_directory_open(const Resources *resources, const char *instance,
 				    QemuDirectory *ret_directory, Error *err);
+/* A listening socket (unix_socket.h) that the VM, and nobody else, can reach under `name`
+ * (TEXT_NAME). One left over from before is replaced. *ret_fd is the caller's. */
+MUST_CHECK bool qemu_directory_listen(const QemuDirectory *directory, const QemuUser *user,
+				      const char *name, int *ret_fd, Error *err);
 /* Removes it with all that is in it, as far as that goes, and closes it. */
 void qemu_directory_remove(QemuDirectory *directory);
 void qemu_directory_close(QemuDirectory *directory);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "vmm/disk_nodes.h"
 #include "vmm/disk_secret.h"
 #include "vmm/feature_cache.h"
 #include "vmm/qemu_features.h"
@@ -83,6 +84,25 @@ static bool open_tpm(const VmmStart *start, QemuKind kind, int tpm[2], Error *er
 	       error_set_errno(err, ERROR_IO, errno, "cannot make a socket");
 }
 
+/* Where QEMU connects before it has a monitor; whoever serves the disk accepts there later. */
+static bool listen_for_disks(const VmmStart *start, const QemuDirectory *directory, Error *err)
+{
+	ResolvedVm *vm = start->vm;
+
+	for (size_t i = 0; i < vm->manifest.disks_count; i++) {
+		char socket[DISK_NODE_BYTES];
+
+		if (!vm->disks[i].served)
+			continue;
+		disk_nodes_socket(i, socket);
+		if (!qemu_directory_listen(directory, &start->resources->user, socket,
+					   &vm->disks[i].listen_fd, err) ||
+		    !unix_socket_connect(directory->sockets_fd, socket, &vm->disks[i].hold_fd, err))
+			return error_prefix(err, "disk %zu", i);
+	}
+	return true;
+}
+
 static bool spawn_in(const VmmStart *start, QemuKind kind, const QemuDirectory *directory,
 		     QemuProcess *ret_process, int *ret_tpm_fd, Error *err)
 {
@@ -99,7 +119,7 @@ static bool spawn_in(const VmmStart *start, QemuKind kind, const QemuDirectory *
 	memset(&taps, 0xff, sizeof(taps));
 	if (!open_taps(start->vm, &taps, err) ||
 	    !unix_socket_listen(directory->fd, QEMU_FILE_QMP, 0600, &qmp_fd, err) ||
-	    !open_tpm(start, kind, tpm, err))
+	    !listen_for_disks(start, directory, err) || !open_tpm(start, kind, tpm, err))
 		return false;
 
 	AUTO_FD int tpm_far = tpm[1];
@@ -219,7 +239,7 @@ VmmVm *qemu_start(struct event_base *base, const VmmStart *start, const VmmEvent
 	startup = qemu_operation_new_plain(vm, done, context, err);
 	if (!startup)
 		return qemu_give_up(vm);
-	add_startup_steps(startup, "cont");
+	add_startup_steps(startup, start->frozen ? "query-status" : "cont");
 	qemu_vm_connect(vm, startup, start->deadline_ms);
 	return &vm->head;
 }

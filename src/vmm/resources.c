@@ -48,6 +48,10 @@ void resolved_vm_close(ResolvedVm *vm)
 			close(vm->disks[i].fd);
 		if (vm->disks[i].secret_fd >= 0)
 			close(vm->disks[i].secret_fd);
+		if (vm->disks[i].served) {
+			cleanup_fd(&vm->disks[i].listen_fd);
+			cleanup_fd(&vm->disks[i].hold_fd);
+		}
 	}
 	if (vm->manifest.tpm) {
 		cleanup_fd(&vm->tpm.file_key_fd);
@@ -190,6 +194,38 @@ bool resources_image_size(int fd, const ManifestDisk *disk, uint64_t *ret_size_b
 	return true;
 }
 
+bool resources_stored_bytes(const Resources *resources, const ManifestDisk *disk,
+			    const char *peer_domain, uint64_t *ret_bytes, Error *err)
+{
+	const PoolResource *pool = resources_find_pool(resources, disk->pool, peer_domain, err);
+	AUTO_FD int directory_fd = -1;
+	AUTO_FD int fd = -1;
+	struct stat status;
+
+	if (!pool)
+		return false;
+	directory_fd = open(pool->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (directory_fd < 0)
+		return error_set_errno(err, ERROR_UNAVAILABLE, errno, "cannot open pool \"%s\"",
+				       pool->name);
+	if (!open_beneath(directory_fd, disk->volume, O_RDONLY, &fd, err))
+		return error_prefix(err, "volume %s/%s", disk->pool, disk->volume);
+	if (fstat(fd, &status))
+		return error_set_errno(err, ERROR_IO, errno, "cannot look at volume %s/%s",
+				       disk->pool, disk->volume);
+	return stored_bytes_of(fd, &status, ret_bytes, err);
+}
+
+/* What a storage daemon would hold without its key has to be ciphertext, and must not grow. */
+static bool check_pool(const PoolResource *pool, const ManifestDisk *disk, Error *err)
+{
+	if (!pool->sealed || (disk->encryption == DISK_LUKS && disk->format == DISK_RAW))
+		return true;
+	return error_set(err, ERROR_DENIED,
+			 "volume %s/%s: pool \"%s\" is sealed, its disks are raw and encrypted",
+			 disk->pool, disk->volume, pool->name);
+}
+
 bool resources_complete(const Resources *resources, Manifest *manifest, Error *err)
 {
 	for (size_t i = 0; i < manifest->disks_count; i++) {
@@ -198,7 +234,7 @@ bool resources_complete(const Resources *resources, Manifest *manifest, Error *e
 		AUTO_FD int fd = -1;
 		Volume volume;
 
-		if (!pool)
+		if (!pool || !check_pool(pool, disk, err))
 			return false;
 		if (!open_volume(pool, disk, O_RDONLY, &fd, &volume, err))
 			return error_prefix(err, "volume %s/%s", disk->pool, disk->volume);
@@ -280,8 +316,9 @@ static bool resolve_disk(const Resources *resources, const ManifestDisk *disk,
 {
 	const PoolResource *pool = resources_find_pool(resources, disk->pool, peer_domain, err);
 
-	if (!pool)
+	if (!pool || !check_pool(pool, disk, err))
 		return false;
+	ret_disk->served = pool->sealed && !peer_domain;
 	ret_disk->late = peer_domain && disk->transfer != DISK_STAYS;
 	return (ret_disk->late ? check_absent(pool, disk, err)
 			       : open_disk(pool, disk, ret_disk, err)) ||
@@ -454,7 +491,8 @@ bool resources_resolve(const Resources *resources, const Manifest *manifest,
 		return false;
 	vm.manifest = *manifest;
 	for (size_t i = 0; i < LIMIT_DISKS; i++)
-		vm.disks[i].fd = vm.disks[i].secret_fd = -1;
+		vm.disks[i] =
+			(ResolvedDisk){ .fd = -1, .secret_fd = -1, .listen_fd = -1, .hold_fd = -1 };
 	if (!resolve_nics(resources, peer_domain, &vm, err) ||
 	    !resolve_disks(resources, peer_domain, &vm, err) ||
 	    !resolve_boot(resources, local_boot, &vm, err))

@@ -20,6 +20,7 @@ enum {
 	RESOURCES_DOMAINS = 16, /* peer domains that may use one pool or network */
 	RESOURCES_FORWARDS = 4,
 	RESOURCES_GROUPS = 32,
+	RESOURCES_MARK = 17,
 };
 
 typedef enum NetworkKind { NETWORK_BRIDGE, NETWORK_USER } NetworkKind;
@@ -41,6 +42,9 @@ typedef struct PoolResource {
 	char directory[LIMIT_PATH];
 	bool direct; /* O_DIRECT: needed on file systems without coherent caches */
 	bool own;    /* no other host reaches it: disks in it are copied when their VM moves */
+	/* Disks in it are raw LUKS ones, each held by a storage daemon without its key, so that
+	 * they can be copied as ciphertext, and are copied in no other way. Implies own. */
+	bool sealed;
 	ResourceAccess access;
 } PoolResource;
 
@@ -87,6 +91,8 @@ typedef struct Resources {
 	MemoryKind memory;
 	unsigned int prealloc_threads; /* 0: one for each CPU, at most 16 */
 	char run_directory[LIMIT_PATH];
+	char mark[RESOURCES_MARK]; /* in names of what this process has not finished in a pool
+				    * that others reach too; "": none */
 	QemuUser user;
 } Resources;
 
@@ -101,6 +107,15 @@ typedef struct ResolvedDisk {
 	ino_t inode;
 	int secret_fd; /* what opens an encrypted image (vmm/disk_secret.h); -1: none yet */
 	bool late;     /* opened by vmm_open_disks only: until then fd and secret_fd may be -1 */
+	/* A storage daemon holds the image (storage_daemon.h, sealed), and the VM's hypervisor gets
+	 * no descriptor of it but a way to that: listen_fd, which vmm_start makes, is where it
+	 * connects, and the storage daemon's to serve. */
+	bool served;
+	int listen_fd; /* of a disk that is served, else not looked at; -1: none yet */
+	/* The same. The first connection to it, before that of the hypervisor, which the storage
+	 * daemon, since it serves one at a time, lets in when this is closed: until then it has no
+	 * export, and would refuse. */
+	int hold_fd;
 } ResolvedDisk;
 
 typedef struct ResolvedNic {
@@ -160,6 +175,11 @@ const PoolResource *resources_find_pool(const Resources *resources, const char *
 MUST_CHECK bool resources_image_size(int fd, const ManifestDisk *disk, uint64_t *ret_size_bytes,
 				     Error *err);
 
+/* How many bytes the image of a disk has as a file, whatever is in it. ERROR_NOT_FOUND,
+ * ERROR_DENIED as resources_find_pool; ERROR_IO. */
+MUST_CHECK bool resources_stored_bytes(const Resources *resources, const ManifestDisk *disk,
+				       const char *peer_domain, uint64_t *ret_bytes, Error *err);
+
 /* Takes each disk's size_bytes from the image itself: for a VM that is started here. Of a LUKS
  * image that is its payload. */
 MUST_CHECK bool resources_complete(const Resources *resources, Manifest *manifest, Error *err);
@@ -174,7 +194,8 @@ uint32_t resources_maybe_luks(const Resources *resources, const Manifest *manife
  * written only on success.
  * ERROR_NOT_FOUND or ERROR_DENIED: unknown to this host, or not for this domain (one text, so that
  * a peer cannot tell which). ERROR_CONFLICT: size or format differ, or the volume of a disk that is
- * to be copied here is there already. ERROR_DENIED: planted header.
+ * to be copied here is there already. ERROR_DENIED: planted header; a disk in a sealed pool that is
+ * not raw and LUKS. For a VM of this host's own users disks of sealed pools are marked served.
  */
 MUST_CHECK bool resources_resolve(const Resources *resources, const Manifest *manifest,
 				  const char *peer_domain, const LocalBoot *local_boot,

@@ -25,7 +25,7 @@ static ResolvedVm *alone_new(const StorageDaemonStart *start, Error *err)
 	alone->kernel_fd = alone->initrd_fd = -1;
 	alone->manifest.disks_count = 1;
 	alone->disks[0] = start->vm->disks[start->disk];
-	alone->disks[0].late = false;
+	alone->disks[0].late = alone->disks[0].served = false;
 	*disk = start->vm->manifest.disks[start->disk];
 	/* What a guest only reads has to be written once. */
 	disk->read_only = (fcntl(alone->disks[0].fd, F_GETFL) & O_ACCMODE) == O_RDONLY;
@@ -38,14 +38,19 @@ static ResolvedVm *alone_new(const StorageDaemonStart *start, Error *err)
 }
 
 /* Made by us and root's own: QEMU's user, which other VMs have too, cannot connect to it. */
-static bool add_server(QemuOperation *startup, const char *export_name, bool writable, Error *err)
+static bool add_server(QemuOperation *startup, const StorageDaemonStart *start, bool writable,
+		       Error *err)
 {
 	char node[DISK_NODE_BYTES];
-	AUTO_FD int listen_fd = -1;
+	AUTO_FD int own_fd = -1;
+	int listen_fd = start->listens ? start->listen_fd : -1;
 
-	if (!unix_socket_listen(startup->vm->directory.sockets_fd, STORAGE_DAEMON_SOCKET, 0600,
-				&listen_fd, err))
-		return false;
+	if (!start->listens) {
+		if (!unix_socket_listen(startup->vm->directory.sockets_fd, STORAGE_DAEMON_SOCKET,
+					0600, &own_fd, err))
+			return false;
+		listen_fd = own_fd;
+	}
 	disk_node_name(0, DISK_NODE_GUEST, node);
 	qemu_operation_add_with_fd(startup, "getfd", json_pack("{s:s}", "fdname", listener),
 				   listen_fd);
@@ -54,7 +59,8 @@ static bool add_server(QemuOperation *startup, const char *export_name, bool wri
 				     listener, "max-connections", 1));
 	qemu_operation_add(startup, "block-export-add",
 			   json_pack("{s:s, s:s, s:s, s:s, s:b}", "type", "nbd", "id", export_id,
-				     "node-name", node, "name", export_name, "writable", writable));
+				     "node-name", node, "name", start->export_name, "writable",
+				     writable));
 	return true;
 }
 
@@ -66,7 +72,7 @@ static VmmVm *serve(QemuVm *vm, const StorageDaemonStart *start, bool writable, 
 	if (!startup)
 		return qemu_give_up(vm);
 	qemu_add_schema_step(startup);
-	if (!add_server(startup, start->export_name, writable, err)) {
+	if (!add_server(startup, start, writable, err)) {
 		qemu_operation_drop(startup);
 		return qemu_give_up(vm);
 	}

@@ -15,7 +15,9 @@
  * Two uses:
  *  - the image with its format and, if it is encrypted, with its secret: what comes is what a guest
  *    sees, and is encrypted here;
- *  - sealed: the bytes of the file as they are, without any key.
+ *  - sealed: the bytes of the file as they are, without any key. Such a one receives ciphertext, or
+ *    stands between a VM and its encrypted disk as long as the VM lives, so that this can be copied
+ *    from below the VM's hypervisor, which alone has the key.
  */
 #ifndef SEALIFT_VMM_STORAGE_DAEMON_H
 #define SEALIFT_VMM_STORAGE_DAEMON_H
@@ -36,6 +38,10 @@ typedef struct StorageDaemonStart {
 	size_t disk;
 	bool sealed;		 /* the file's bytes; format, encryption and secret are not used */
 	const char *export_name; /* TEXT_NAME */
+	/* It serves this socket, which stays the caller's, not one of its own: that of a VM which has
+	 * the disk (ResolvedDisk.listen_fd). */
+	bool listens;
+	int listen_fd;
 	int64_t deadline_ms;
 } StorageDaemonStart;
 

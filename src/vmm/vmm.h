@@ -102,8 +102,11 @@ typedef struct VmmStart {
 	 * disks are read while the hypervisor starts: their maker may wipe them (disk_secret_wipe)
 	 * once the start or preparation is done, well or not, and not before. A secret that opens
 	 * nothing ends the start before any guest runs. Disks marked late are left out by
-	 * vmm_prepare_incoming and come by vmm_open_disks; vmm_start refuses them. */
+	 * vmm_prepare_incoming and come by vmm_open_disks; vmm_start refuses them. Of disks marked
+	 * served the caller has listen_fd served at once (storage_daemon.h), and closes hold_fd then:
+	 * the start waits for it. */
 	ResolvedVm *vm;
+	bool frozen; /* vmm_start: the guest's CPUs do not run; done once the hypervisor stands */
 	int64_t deadline_ms; /* until it runs or is ready */
 } VmmStart;
 
@@ -205,7 +208,8 @@ struct VmmVm {
 	const VmmDriver *driver;
 };
 
-/* Boots a VM on this host; done once the guest runs. NULL with err if it cannot even begin. */
+/* Boots a VM on this host; done once the guest runs, or could (frozen). NULL with err if it cannot
+ * even begin. */
 static inline VmmVm *vmm_start(const VmmDriver *driver, struct event_base *base,
 			       const VmmStart *start, const VmmEvents *events, void *events_context,
 			       VmmDone *done, void *context, Error *err)

@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/random.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,325 +16,8 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "luks_pool.h"
-#include "vmm/disk_mirror.h"
+#include "mirror_fixture.h"
 #include "vmm/image_create.h"
-#include "vmm/storage_daemon.h"
-
-enum {
-	DISKS = 2,
-	DISK_BYTES = 8 << 20,
-	START_MS = 30000,
-	ABORT_MS = 10000,
-	SLOW_BYTES_S = 256 << 10, /* so that the first disk takes half a minute */
-	PATH_BYTES = 400,
-};
-
-typedef struct Copy Copy;
-
-/* One disk's way: the source's socket, a relay, the daemon that receives. */
-typedef struct Way {
-	Copy *copy;
-	Host daemon;
-	char name[32], socket[32];
-	int listen_fd;
-	struct event *listen_event;
-	Relay *relay;
-	bool hangs_up; /* on whoever connects */
-} Way;
-
-struct Copy {
-	World *world;
-	Way ways[DISKS];
-	ResolvedVm target; /* what the daemons have, and then the VM at the destination */
-	bool encrypted;
-};
-
-/* --- the way --- */
-
-static void on_connection(evutil_socket_t fd, short what, void *context)
-{
-	Way *way = context;
-	int ours = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	int theirs = -1;
-	Error err = ERROR_INIT;
-
-	(void)what;
-	assert_true(ours >= 0);
-	/* QEMU tries again, once, when a connection has ended. */
-	if (way->hangs_up || !way->daemon.vm ||
-	    !vmm_connect(way->daemon.vm, STORAGE_DAEMON_SOCKET, &theirs, &err)) {
-		close(ours);
-		return;
-	}
-	assert_null(way->relay);
-	way->relay = relay_new(way->copy->world->base, ours, theirs);
-}
-
-static void open_way(Way *way, VmmVm *source)
-{
-	Error err = ERROR_INIT;
-
-	if (!vmm_listen(source, way->socket, &way->listen_fd, &err))
-		fail_msg("%s", err.text);
-	way->listen_event = event_new(way->copy->world->base, way->listen_fd, EV_READ | EV_PERSIST,
-				      on_connection, way);
-	event_add(way->listen_event, NULL);
-}
-
-static void close_way(Way *way)
-{
-	relay_free(TAKE_PTR(way->relay));
-	if (way->listen_event)
-		event_free(TAKE_PTR(way->listen_event));
-	if (way->listen_fd >= 0)
-		close(TAKE_FD(way->listen_fd));
-}
-
-static void serve(Way *way, size_t disk, bool sealed)
-{
-	World *world = way->copy->world;
-	Call call = { 0 };
-	Error err = ERROR_INIT;
-	StorageDaemonStart start = { .resources = world->resources,
-				     .instance = way->daemon.name,
-				     .vm = &way->copy->target,
-				     .disk = disk,
-				     .sealed = sealed,
-				     .export_name = "copy",
-				     .deadline_ms = START_MS };
-
-	way->daemon.vm = storage_daemon_start(world->base, &start, &host_events, &way->daemon,
-					      on_done, &call, &err);
-	if (!way->daemon.vm)
-		fail_msg("%s", err.text);
-	world_wait(world, call_is_over, &call, 30, "the daemon serves");
-	if (!call.ok)
-		fail_msg("%s", call.err.text);
-}
-
-static void stop_daemon(Way *way)
-{
-	Call call = { 0 };
-	Error err = ERROR_INIT;
-
-	assert_true(storage_daemon_stop(way->daemon.vm, on_done, &call, &err));
-	world_wait(way->copy->world, host_has_exited, &way->daemon, 15, "the daemon ends");
-	if (!call.ok)
-		fail_msg("%s", call.err.text);
-	host_kill(&way->daemon);
-}
-
-/* --- the fixture --- */
-
-static void fill_with_noise(const World *world)
-{
-	AUTO_FREE uint8_t *noise = malloc(DISK_BYTES);
-	char path[PATH_BYTES];
-	AUTO_FD int fd = -1;
-
-	snprintf(path, sizeof(path), "%s/vm1.raw", world->directory);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	for (size_t at = 0; at < DISK_BYTES; at += 256)
-		assert_int_equal(getrandom(noise + at, 256, 0), 256);
-	assert_int_equal(pwrite(fd, noise, DISK_BYTES, 0), DISK_BYTES);
-}
-
-static void path_of_copy(const Copy *copy, size_t i, char ret_path[PATH_BYTES])
-{
-	if (copy->encrypted)
-		snprintf(ret_path, PATH_BYTES, "%s/%s", luks_pool_directory(),
-			 luks_pool_images[i].volume);
-	else
-		snprintf(ret_path, PATH_BYTES, "%s/copy%zu", copy->world->directory, i);
-}
-
-static void add_secret(Copy *copy, size_t i)
-{
-	DiskSecret *secret = &copy->world->secrets[i];
-	Error err = ERROR_INIT;
-	AUTO_SECRET Secret *passphrase =
-		secret_new_from(luks_pool_images[i].passphrase, DISK_SECRET_BYTES, &err);
-
-	disk_secret_wipe(secret);
-	cleanup_fd(&copy->target.disks[i].secret_fd);
-	assert_true(passphrase && disk_secret_make(passphrase, secret, &err));
-	copy->target.disks[i].secret_fd = fcntl(secret->fd, F_DUPFD_CLOEXEC, 3);
-}
-
-/* Raw and plain, or by the pool's images: raw LUKS, and LUKS in qcow2. */
-static void make_targets(Copy *copy, bool encrypted)
-{
-	copy->encrypted = encrypted;
-	copy->target = RESOLVED_VM_INIT;
-	copy->target.manifest = copy->world->file.manifest;
-	for (size_t i = 0; i < DISKS; i++) {
-		ManifestDisk *disk = &copy->target.manifest.disks[i];
-		char path[PATH_BYTES];
-		int fd;
-
-		path_of_copy(copy, i, path);
-		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-		assert_true(fd >= 0 && (encrypted || !ftruncate(fd, DISK_BYTES)));
-		disk->format = encrypted ? luks_pool_images[i].format : DISK_RAW;
-		disk->encryption = encrypted ? DISK_LUKS : DISK_PLAIN;
-		copy->target.disks[i] = (ResolvedDisk){ .fd = fd, .secret_fd = -1, .late = true };
-	}
-}
-
-static int setup_with(void **state, bool encrypted)
-{
-	Copy *copy = calloc(1, sizeof(*copy));
-	void *world = NULL;
-
-	assert_int_equal(world_setup(&world), 0);
-	copy->world = world;
-	for (size_t i = 0; i < DISKS; i++) {
-		Way *way = &copy->ways[i];
-
-		*way = (Way){ .copy = copy, .listen_fd = -1 };
-		snprintf(way->name, sizeof(way->name), "daemon%zu", i);
-		snprintf(way->socket, sizeof(way->socket), "disk%zu.sock", i);
-		way->daemon = (Host){ .world = world, .name = way->name, .serial_fd = -1 };
-	}
-	fill_with_noise(copy->world);
-	make_targets(copy, encrypted);
-	*state = copy;
-	return 0;
-}
-
-static int setup_plain(void **state)
-{
-	return setup_with(state, false);
-}
-
-static int setup_encrypted(void **state)
-{
-	return setup_with(state, true);
-}
-
-static int teardown(void **state)
-{
-	Copy *copy = *state;
-	void *world = copy->world;
-	char path[PATH_BYTES];
-	int result;
-
-	for (size_t i = 0; i < DISKS; i++) {
-		close_way(&copy->ways[i]);
-		host_kill(&copy->ways[i].daemon);
-		path_of_copy(copy, i, path);
-		if (!copy->encrypted)
-			unlink(path);
-	}
-	resolved_vm_close(&copy->target);
-	result = world_teardown(&world);
-	free(copy);
-	return result;
-}
-
-/* --- what the tests do --- */
-
-static void begin_to_mirror(Copy *copy, Host *source, size_t disks, uint64_t bytes_s,
-			    int64_t deadline_ms, Call *call)
-{
-	DiskMirrorStart start = { .disks_count = disks,
-				  .bandwidth_bytes_s = bytes_s,
-				  .deadline_ms = deadline_ms };
-	Error err = ERROR_INIT;
-
-	for (size_t i = 0; i < disks; i++) {
-		start.disks[i] = (DiskMirror){ .disk = i,
-					       .socket = copy->ways[i].socket,
-					       .export_name = "copy",
-					       .sparse = !copy->encrypted || i };
-		open_way(&copy->ways[i], source->vm);
-	}
-	if (!disk_mirror_start(source->vm, &start, on_done, call, &err))
-		fail_msg("%s", err.text);
-}
-
-static void mirror(Copy *copy, Host *source, size_t disks)
-{
-	Call call = { 0 };
-
-	begin_to_mirror(copy, source, disks, 0, 60000, &call);
-	world_wait(copy->world, call_is_over, &call, 60, "the disks are the same");
-	if (!call.ok)
-		fail_msg("%s", call.err.text);
-}
-
-static void finish(Copy *copy, Host *source, uint32_t disks)
-{
-	Call call = { 0 };
-	Error err = ERROR_INIT;
-
-	assert_true(disk_mirror_finish(source->vm, disks, 10000, on_done, &call, &err));
-	world_wait(copy->world, call_is_over, &call, 15, "the mirrors end");
-	if (!call.ok)
-		fail_msg("%s", call.err.text);
-}
-
-static void abort_with(Copy *copy, Host *source, int64_t deadline_ms, Call *call)
-{
-	Error err = ERROR_INIT;
-
-	assert_true(disk_mirror_abort(source->vm, deadline_ms, on_done, call, &err));
-	world_wait(copy->world, call_is_over, call, 20, "the mirrors are gone");
-}
-
-/* And nothing is left but a source that goes on. */
-static void abort_mirror(Copy *copy, Host *source)
-{
-	Call call = { 0 };
-
-	for (size_t i = 0; i < DISKS; i++)
-		close_way(&copy->ways[i]);
-	abort_with(copy, source, ABORT_MS, &call);
-	if (!call.ok)
-		fail_msg("%s", call.err.text);
-	for (size_t i = 0; i < DISKS; i++)
-		host_kill(&copy->ways[i].daemon);
-}
-
-typedef struct Asked {
-	bool called, ok;
-	DiskMirrorProgress progress;
-	Error err;
-} Asked;
-
-static void on_progress(void *context, const DiskMirrorProgress *progress, const Error *err)
-{
-	Asked *asked = context;
-
-	asked->called = true;
-	asked->ok = !err;
-	if (err)
-		asked->err = *err;
-	else
-		asked->progress = *progress;
-}
-
-static bool is_answered(const void *context)
-{
-	return ((const Asked *)context)->called;
-}
-
-static Asked ask(Copy *copy, Host *source)
-{
-	Asked asked = { .called = false };
-	Error err = ERROR_INIT;
-
-	assert_true(disk_mirror_query(source->vm, on_progress, &asked, &err));
-	world_wait(copy->world, is_answered, &asked, 15, "query-jobs");
-	return asked;
-}
-
-static void fails_with(const Call *call, ErrorCategory category, const char *text)
-{
-	assert_true(call->called && !call->ok);
-	if (call->err.category != category || !strstr(call->err.text, text))
-		fail_msg("category %d: %s", call->err.category, call->err.text);
-}
 
 /* `-U`: the source's QEMU has it locked; its guest stands still. */
 static bool is_same(const char *one, const char *format, const char *other)
@@ -363,10 +44,10 @@ static void check_plain_copies(const Copy *copy)
 	struct stat status;
 
 	snprintf(path, sizeof(path), "%s/vm1.raw", copy->world->directory);
-	path_of_copy(copy, 0, to);
+	copy_path(copy, 0, to);
 	assert_true(is_same(path, "raw", to));
 	snprintf(path, sizeof(path), "%s/vm1.qcow2", copy->world->directory);
-	path_of_copy(copy, 1, to);
+	copy_path(copy, 1, to);
 	assert_true(is_same(path, "qcow2", to));
 	/* Nobody wrote the second one: it has no block. */
 	assert_int_equal(stat(to, &status), 0);
@@ -411,28 +92,6 @@ static void open_copies(Copy *copy)
 		fail_msg("%s", call.err.text);
 }
 
-static void start_source(Copy *copy)
-{
-	host_start(&copy->world->source);
-	host_check_guest(&copy->world->source, 2, 60);
-}
-
-static void serve_all(Copy *copy)
-{
-	for (size_t i = 0; i < DISKS; i++) {
-		if (copy->encrypted)
-			add_secret(copy, i);
-		serve(&copy->ways[i], i, false);
-	}
-}
-
-/* As by whoever carries its connection, who notices. */
-static void kill_daemon(Way *way)
-{
-	host_kill(&way->daemon);
-	relay_free(TAKE_PTR(way->relay));
-}
-
 /* --- tests --- */
 
 /* The whole way of a VM without shared storage. */
@@ -445,11 +104,11 @@ static void test_moves_with_memory(void **state)
 	Asked asked;
 	int64_t began_us, took_us;
 
-	start_source(copy);
-	serve_all(copy);
+	copy_start_source(copy);
+	copy_serve_all(copy);
 	prepare_without_disks(copy);
-	mirror(copy, &world->source, DISKS);
-	asked = ask(copy, &world->source);
+	copy_all(copy, &world->source, DISKS);
+	asked = copy_ask(copy, &world->source);
 	for (size_t i = 0; i < DISKS; i++)
 		assert_true(asked.ok && asked.progress.disks[i].there &&
 			    asked.progress.disks[i].ready);
@@ -460,9 +119,9 @@ static void test_moves_with_memory(void **state)
 	world_migrate(world, 2, 0);
 	host_wait_status(&world->source, VMM_MIGRATION_PRE_SWITCHOVER, 60);
 	began_us = clock_monotonic_us(&clock_system);
-	finish(copy, &world->source, 3);
+	copy_finish(copy, &world->source, 3);
 	for (size_t i = 0; i < DISKS; i++)
-		stop_daemon(&copy->ways[i]);
+		way_stop_daemon(&copy->ways[i]);
 	took_us = clock_monotonic_us(&clock_system) - began_us;
 	if (!copy->encrypted)
 		check_plain_copies(copy);
@@ -489,32 +148,32 @@ static void test_aborted(void **state)
 	Call begun = { 0 }, cancelled = { 0 };
 	Error err = ERROR_INIT;
 
-	start_source(copy);
-	abort_mirror(copy, &world->source);
+	copy_start_source(copy);
+	copy_abort(copy, &world->source);
 	/* In the middle. */
-	serve_all(copy);
-	begin_to_mirror(copy, &world->source, DISKS, SLOW_BYTES_S, 60000, &begun);
+	copy_serve_all(copy);
+	copy_begin(copy, &world->source, DISKS, SLOW_BYTES_S, 60000, &begun);
 	host_check_guest(&world->source, 2, 30);
 	assert_false(begun.called);
-	assert_false(ask(copy, &world->source).progress.disks[0].ready);
-	abort_mirror(copy, &world->source);
+	assert_false(copy_ask(copy, &world->source).progress.disks[0].ready);
+	copy_abort(copy, &world->source);
 	assert_true(begun.called && !begun.ok);
-	assert_false(ask(copy, &world->source).progress.disks[0].there);
+	assert_false(copy_ask(copy, &world->source).progress.disks[0].there);
 	/* When it is ready. */
-	serve_all(copy);
-	mirror(copy, &world->source, DISKS);
-	abort_mirror(copy, &world->source);
+	copy_serve_all(copy);
+	copy_all(copy, &world->source, DISKS);
+	copy_abort(copy, &world->source);
 	host_check_guest(&world->source, 2, 30);
 	/* When the guest has stopped, and the last blocks are there. */
-	serve_all(copy);
+	copy_serve_all(copy);
 	prepare_without_disks(copy);
-	mirror(copy, &world->source, DISKS);
+	copy_all(copy, &world->source, DISKS);
 	world_migrate(world, 1, 0);
 	host_wait_status(&world->source, VMM_MIGRATION_PRE_SWITCHOVER, 60);
-	finish(copy, &world->source, 3);
+	copy_finish(copy, &world->source, 3);
 	assert_true(vmm_cancel(world->source.vm, on_done, &cancelled, &err));
 	host_wait_status(&world->source, VMM_MIGRATION_CANCELLED, 30);
-	abort_mirror(copy, &world->source);
+	copy_abort(copy, &world->source);
 	host_check_guest(&world->source, 3, 30);
 	host_end(&world->source);
 }
@@ -527,27 +186,27 @@ static void test_target_goes_down(void **state)
 	Call begun = { 0 }, finished = { 0 };
 	Error err = ERROR_INIT;
 
-	start_source(copy);
-	serve_all(copy);
+	copy_start_source(copy);
+	copy_serve_all(copy);
 	/* The pace of a mirror is that at which it notices. */
-	begin_to_mirror(copy, &world->source, DISKS, DISK_BYTES / 2, 60000, &begun);
+	copy_begin(copy, &world->source, DISKS, DISK_BYTES / 2, 60000, &begun);
 	host_check_guest(&world->source, 1, 30);
 	assert_false(begun.called);
-	kill_daemon(&copy->ways[0]);
+	way_kill_daemon(&copy->ways[0]);
 	world_wait(world, call_is_over, &begun, 30, "the mirror fails");
-	fails_with(&begun, ERROR_HYPERVISOR, "disk 0: the mirror ended: Input/output error");
-	abort_mirror(copy, &world->source);
+	call_fails_with(&begun, ERROR_HYPERVISOR, "disk 0: the mirror ended: Input/output error");
+	copy_abort(copy, &world->source);
 	host_check_guest(&world->source, 2, 30);
 	/* When it was ready: who looks is told, and no end of it is one in sync. */
-	serve_all(copy);
-	mirror(copy, &world->source, DISKS);
-	kill_daemon(&copy->ways[0]);
+	copy_serve_all(copy);
+	copy_all(copy, &world->source, DISKS);
+	way_kill_daemon(&copy->ways[0]);
 	host_check_guest(&world->source, 3, 30);
-	assert_false(ask(copy, &world->source).ok);
+	assert_false(copy_ask(copy, &world->source).ok);
 	assert_true(disk_mirror_finish(world->source.vm, 3, 10000, on_done, &finished, &err));
 	world_wait(world, call_is_over, &finished, 15, "the mirrors do not end well");
-	fails_with(&finished, ERROR_HYPERVISOR, "disk 0: the mirror ended:");
-	abort_mirror(copy, &world->source);
+	call_fails_with(&finished, ERROR_HYPERVISOR, "disk 0: the mirror ended:");
+	copy_abort(copy, &world->source);
 	host_check_guest(&world->source, 2, 30);
 	host_end(&world->source);
 }
@@ -559,20 +218,20 @@ static void test_not_ready(void **state)
 	Call begun = { 0 }, finished = { 0 }, none = { 0 };
 	Error err = ERROR_INIT;
 
-	start_source(copy);
-	serve_all(copy);
-	begin_to_mirror(copy, &world->source, DISKS, SLOW_BYTES_S, 1000, &begun);
+	copy_start_source(copy);
+	copy_serve_all(copy);
+	copy_begin(copy, &world->source, DISKS, SLOW_BYTES_S, 1000, &begun);
 	world_wait(world, call_is_over, &begun, 30, "it takes too long");
-	fails_with(&begun, ERROR_TIMEOUT, "query-jobs: not in time");
+	call_fails_with(&begun, ERROR_TIMEOUT, "query-block-jobs: not in time");
 	assert_true(disk_mirror_finish(world->source.vm, 3, 10000, on_done, &finished, &err));
 	world_wait(world, call_is_over, &finished, 15, "finish refuses");
-	fails_with(&finished, ERROR_CONFLICT, "a mirror is not ready");
+	call_fails_with(&finished, ERROR_CONFLICT, "a mirror is not ready");
 	/* It was not touched by that. */
-	assert_true(ask(copy, &world->source).progress.disks[0].there);
-	abort_mirror(copy, &world->source);
+	assert_true(copy_ask(copy, &world->source).progress.disks[0].there);
+	copy_abort(copy, &world->source);
 	assert_true(disk_mirror_finish(world->source.vm, 1, 10000, on_done, &none, &err));
 	world_wait(world, call_is_over, &none, 15, "finish refuses");
-	fails_with(&none, ERROR_HYPERVISOR, "disk 0: there is no mirror of it");
+	call_fails_with(&none, ERROR_HYPERVISOR, "disk 0: there is no mirror of it");
 	host_check_guest(&world->source, 1, 30);
 	host_end(&world->source);
 }
@@ -583,12 +242,12 @@ static void test_target_hangs(void **state)
 	Copy *copy = *state;
 	World *world = copy->world;
 
-	start_source(copy);
+	copy_start_source(copy);
 	for (int ready = 0; ready < 2; ready++) {
 		Call begun = { 0 }, aborted = { 0 };
 
-		serve(&copy->ways[0], 0, false);
-		begin_to_mirror(copy, &world->source, 1, ready ? 0 : SLOW_BYTES_S, 60000, &begun);
+		way_serve(&copy->ways[0], 0, false);
+		copy_begin(copy, &world->source, 1, ready ? 0 : SLOW_BYTES_S, 60000, &begun);
 		if (ready)
 			world_wait(world, call_is_over, &begun, 30, "the disks are the same");
 		else
@@ -596,11 +255,11 @@ static void test_target_hangs(void **state)
 		assert_int_equal(begun.ok, ready);
 		assert_non_null(copy->ways[0].relay);
 		relay_stall(copy->ways[0].relay);
-		abort_with(copy, &world->source, ABORT_MS, &aborted);
+		copy_abort_with(copy, &world->source, ABORT_MS, &aborted);
 		if (!aborted.ok)
 			fail_msg("%s", aborted.err.text);
 		assert_true(begun.called);
-		abort_mirror(copy, &world->source);
+		copy_abort(copy, &world->source);
 		host_check_guest(&world->source, 2, 30);
 	}
 	host_end(&world->source);
@@ -612,29 +271,29 @@ static void test_not_to_be_reached(void **state)
 	World *world = copy->world;
 	Call hung_up = { 0 }, other_name = { 0 };
 
-	start_source(copy);
+	copy_start_source(copy);
 	copy->ways[0].hangs_up = true;
-	begin_to_mirror(copy, &world->source, 1, 0, 10000, &hung_up);
+	copy_begin(copy, &world->source, 1, 0, 10000, &hung_up);
 	world_wait(world, call_is_over, &hung_up, 15, "the target hangs up");
-	fails_with(&hung_up, ERROR_HYPERVISOR, "disk 0: blockdev-add: ");
-	abort_mirror(copy, &world->source);
+	call_fails_with(&hung_up, ERROR_HYPERVISOR, "disk 0: blockdev-add: ");
+	copy_abort(copy, &world->source);
 	copy->ways[0].hangs_up = false;
 	/* A daemon that serves another export. */
-	serve(&copy->ways[0], 0, false);
+	way_serve(&copy->ways[0], 0, false);
 	{
 		DiskMirrorStart start = { .disks_count = 1, .deadline_ms = 10000 };
 		Error err = ERROR_INIT;
 
 		start.disks[0] =
 			(DiskMirror){ .socket = copy->ways[0].socket, .export_name = "other" };
-		open_way(&copy->ways[0], world->source.vm);
+		way_open(&copy->ways[0], world->source.vm);
 		assert_true(
 			disk_mirror_start(world->source.vm, &start, on_done, &other_name, &err));
 	}
 	world_wait(world, call_is_over, &other_name, 15, "there is no such export");
-	fails_with(&other_name, ERROR_HYPERVISOR,
-		   "disk 0: blockdev-add: Requested export not available");
-	abort_mirror(copy, &world->source);
+	call_fails_with(&other_name, ERROR_HYPERVISOR,
+			"disk 0: blockdev-add: Requested export not available");
+	copy_abort(copy, &world->source);
 	host_check_guest(&world->source, 1, 30);
 	host_end(&world->source);
 }
@@ -656,7 +315,7 @@ static void test_refused(void **state)
 	Copy *copy = *state;
 	DiskMirrorStart start = { .deadline_ms = 1000 };
 
-	serve(&copy->ways[0], 0, false);
+	way_serve(&copy->ways[0], 0, false);
 	refuses(copy, &start, "0 disks to mirror");
 	start.disks_count = LIMIT_DISKS + 1;
 	refuses(copy, &start, "9 disks to mirror");
@@ -670,7 +329,7 @@ static void test_refused(void **state)
 	start.disks_count = 2;
 	start.disks[0] = start.disks[1] = (DiskMirror){ .socket = "x", .export_name = "copy" };
 	refuses(copy, &start, "disk 0: no disk, or twice");
-	stop_daemon(&copy->ways[0]);
+	way_stop_daemon(&copy->ways[0]);
 }
 
 /* A target without room: the source does not notice. */
@@ -692,12 +351,13 @@ static void test_full(void **state)
 	close(copy->target.disks[0].fd);
 	copy->target.disks[0].fd = open(image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	assert_int_equal(ftruncate(copy->target.disks[0].fd, DISK_BYTES), 0);
-	start_source(copy);
-	serve_all(copy);
-	begin_to_mirror(copy, &world->source, DISKS, 0, 30000, &begun);
+	copy_start_source(copy);
+	copy_serve_all(copy);
+	copy_begin(copy, &world->source, DISKS, 0, 30000, &begun);
 	world_wait(world, call_is_over, &begun, 30, "the target is full");
-	fails_with(&begun, ERROR_HYPERVISOR, "disk 0: the mirror ended: No space left on device");
-	abort_mirror(copy, &world->source);
+	call_fails_with(&begun, ERROR_HYPERVISOR,
+			"disk 0: the mirror ended: No space left on device");
+	copy_abort(copy, &world->source);
 	host_check_guest(&world->source, 2, 30);
 	host_end(&world->source);
 	close(TAKE_FD(copy->target.disks[0].fd));
@@ -713,19 +373,19 @@ static void test_sealed(void **state)
 	char image[PATH_BYTES], to[PATH_BYTES];
 	struct stat status;
 
-	path_of_copy(copy, 0, image);
+	copy_path(copy, 0, image);
 	snprintf(to, sizeof(to), "%s/sealed", world->directory);
-	serve(&copy->ways[1], 0, true);
+	way_serve(&copy->ways[1], 0, true);
 	close(copy->target.disks[0].fd);
 	copy->target.disks[0].fd = open(to, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	assert_int_equal(stat(image, &status), 0);
 	assert_int_equal(ftruncate(copy->target.disks[0].fd, status.st_size), 0);
-	serve(&copy->ways[0], 0, true);
-	mirror(copy, &copy->ways[1].daemon, 1);
-	finish(copy, &copy->ways[1].daemon, 1);
-	close_way(&copy->ways[0]);
-	stop_daemon(&copy->ways[0]);
-	stop_daemon(&copy->ways[1]);
+	way_serve(&copy->ways[0], 0, true);
+	copy_all(copy, &copy->ways[1].daemon, 1);
+	copy_finish(copy, &copy->ways[1].daemon, 1);
+	way_close(&copy->ways[0]);
+	way_stop_daemon(&copy->ways[0]);
+	way_stop_daemon(&copy->ways[1]);
 	assert_true(is_same(image, "raw", to));
 	assert_int_equal(unlink(to), 0);
 }
@@ -733,16 +393,20 @@ static void test_sealed(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_sealed, setup_encrypted, teardown),
-		cmocka_unit_test_setup_teardown(test_moves_with_memory, setup_plain, teardown),
-		cmocka_unit_test_setup_teardown(test_moves_with_memory, setup_encrypted, teardown),
-		cmocka_unit_test_setup_teardown(test_aborted, setup_plain, teardown),
-		cmocka_unit_test_setup_teardown(test_target_goes_down, setup_plain, teardown),
-		cmocka_unit_test_setup_teardown(test_not_ready, setup_plain, teardown),
-		cmocka_unit_test_setup_teardown(test_target_hangs, setup_plain, teardown),
-		cmocka_unit_test_setup_teardown(test_not_to_be_reached, setup_plain, teardown),
-		cmocka_unit_test_setup_teardown(test_refused, setup_plain, teardown),
-		cmocka_unit_test_setup_teardown(test_full, setup_plain, teardown),
+		cmocka_unit_test_setup_teardown(test_sealed, copy_setup_encrypted, copy_teardown),
+		cmocka_unit_test_setup_teardown(test_moves_with_memory, copy_setup_plain,
+						copy_teardown),
+		cmocka_unit_test_setup_teardown(test_moves_with_memory, copy_setup_encrypted,
+						copy_teardown),
+		cmocka_unit_test_setup_teardown(test_aborted, copy_setup_plain, copy_teardown),
+		cmocka_unit_test_setup_teardown(test_target_goes_down, copy_setup_plain,
+						copy_teardown),
+		cmocka_unit_test_setup_teardown(test_not_ready, copy_setup_plain, copy_teardown),
+		cmocka_unit_test_setup_teardown(test_target_hangs, copy_setup_plain, copy_teardown),
+		cmocka_unit_test_setup_teardown(test_not_to_be_reached, copy_setup_plain,
+						copy_teardown),
+		cmocka_unit_test_setup_teardown(test_refused, copy_setup_plain, copy_teardown),
+		cmocka_unit_test_setup_teardown(test_full, copy_setup_plain, copy_teardown),
 	};
 
 	if (world_is_impossible())

@@ -318,7 +318,7 @@ static void test_program_is_bounded(void **state)
 }
 
 /* While it is made, an image of QEMU's user lies where no other process of that user can come. */
-static void check_fresh(const Fixture *f)
+static unsigned int count_fresh(const Fixture *f)
 {
 	DIR *directory = opendir(f->directory);
 	const struct dirent *entry;
@@ -334,7 +334,7 @@ static void check_fresh(const Fixture *f)
 		found++;
 	}
 	closedir(directory);
-	assert_int_equal(found, 1);
+	return found;
 }
 
 static void test_free_in_the_middle(void **state)
@@ -345,12 +345,85 @@ static void test_free_in_the_middle(void **state)
 	use_program(f, "#!/bin/sh\nwhile :; do :; done\n");
 	begin(f);
 	assert_false(there(f, &status));
-	check_fresh(f);
+	assert_int_equal(count_fresh(f), 1);
 	image_create_free(f->create);
 	f->create = NULL;
 	assert_false(there(f, &status));
 	assert_false(f->told);
 	image_create_free(NULL);
+}
+
+/* Made once, and read then; what is none is refused, and stays. */
+static void test_mark(void **state)
+{
+	Fixture *f = *state;
+	char path[128], first[RESOURCES_MARK], second[RESOURCES_MARK] = "";
+	static const char *const bad[] = { "", "0123456789abcde", "0123456789abcdeg",
+					   "0123456789abcdef0" };
+
+	path_of(f, "mark", path, sizeof(path));
+	assert_true(image_create_read_mark(path, first, &f->err));
+	assert_int_equal(strspn(first, "0123456789abcdef"), RESOURCES_MARK - 1);
+	assert_true(image_create_read_mark(path, second, &f->err));
+	assert_string_equal(first, second);
+	assert_int_equal(unlink(path), 0);
+	assert_true(image_create_read_mark(path, second, &f->err));
+	assert_string_not_equal(first, second);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		Error err = ERROR_INIT;
+
+		assert_true(file_replace(path, bad[i], strlen(bad[i]), 0600, &f->err));
+		assert_false(image_create_read_mark(path, second, &err));
+	}
+	assert_int_equal(unlink(path), 0);
+}
+
+static bool is_left(const Fixture *f, const char *name)
+{
+	char path[128];
+
+	path_of(f, name, path, sizeof(path));
+	return !access(path, F_OK);
+}
+
+static void leave(const Fixture *f, const char *name)
+{
+	char path[128], image[160];
+	AUTO_FD int fd = -1;
+
+	path_of(f, name, path, sizeof(path));
+	assert_int_equal(mkdir(path, 0700), 0);
+	snprintf(image, sizeof(image), "%s/image", path);
+	fd = open(image, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+}
+
+/* What an earlier life of this process began goes at once, what is of another one after an hour. */
+static void test_sweep(void **state)
+{
+	static const char ours[] = ".sealift-new.00000000000000aa.abcdef",
+			  theirs[] = ".sealift-new.00000000000000ab.abcdef",
+			  old[] = ".sealift-new.abcdef";
+	Fixture *f = *state;
+
+	leave(f, ours);
+	leave(f, theirs);
+	leave(f, old);
+	image_create_sweep(f->resources, clock_wall_s(&clock_system));
+	assert_true(is_left(f, ours) && is_left(f, theirs) && is_left(f, old));
+	snprintf(f->resources->mark, RESOURCES_MARK, "00000000000000aa");
+	image_create_sweep(f->resources, clock_wall_s(&clock_system));
+	assert_true(!is_left(f, ours) && is_left(f, theirs) && is_left(f, old));
+	image_create_sweep(f->resources, clock_wall_s(&clock_system) + 3700);
+	assert_false(is_left(f, theirs) || is_left(f, old));
+	/* It is what a creation of ours has. */
+	use_program(f, "#!/bin/sh\nwhile :; do :; done\n");
+	begin(f);
+	assert_int_equal(count_fresh(f), 1);
+	image_create_sweep(f->resources, clock_wall_s(&clock_system));
+	assert_int_equal(count_fresh(f), 0);
+	image_create_free(f->create);
+	f->create = NULL;
 }
 
 /* What somebody else makes meanwhile stays. */
@@ -439,6 +512,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_programs_that_fail, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_program_is_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_free_in_the_middle, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_mark, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sweep, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_name_taken_meanwhile, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_removed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disks_that_fail, setup, teardown),

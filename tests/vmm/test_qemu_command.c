@@ -233,6 +233,33 @@ static void test_encrypted_disks(void **state)
 		assert_null(strstr(c.argv[i], "6161"));
 }
 
+/* The key without the image: a storage daemon's export, by a socket beneath a descriptor. */
+static void test_served_disk(void **state)
+{
+	Fixture *f = *state;
+	AUTO_QEMU_COMMAND QemuCommand c;
+
+	encrypt(f);
+	f->vm.disks[0].served = true;
+	f->vm.disks[0].listen_fd = f->vm.disks[0].hold_fd = -1;
+	build(f, &c);
+	is_json(&c, "-object", 1,
+		"{\"qom-type\":\"secret\",\"id\":\"disk0-secret\",\"file\":\"/proc/self/fd/7\"}");
+	is_json(&c, "-blockdev", 0,
+		"{\"driver\":\"nbd\",\"node-name\":\"disk0-file\",\"server\":{\"type\":\"unix\","
+		"\"path\":\"/proc/self/fd/3/disk0.sock\"},\"export\":\"vm1.raw\",\"read-only\":false,"
+		"\"discard\":\"unmap\",\"cache\":{\"direct\":false}}");
+	is_json(&c, "-blockdev", 1,
+		"{\"driver\":\"luks\",\"node-name\":\"disk0\",\"file\":\"disk0-file\","
+		"\"key-secret\":\"disk0-secret\",\"read-only\":false,\"discard\":\"unmap\","
+		"\"cache\":{\"direct\":false}}");
+	/* The other one has its image as ever; this one's is nowhere. */
+	assert_string_equal(value_of(&c, "-add-fd", 0), "fd=9,set=1");
+	assert_null(value_of(&c, "-add-fd", 1));
+	for (size_t i = 0; i < c.fds_count; i++)
+		assert_int_not_equal(c.fds[i], FD_DISK);
+}
+
 static void test_encrypted_disk_without_secret(void **state)
 {
 	Fixture *f = *state;
@@ -491,6 +518,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_source, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disks_and_nics, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_encrypted_disks, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_served_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_late_disks, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tpm, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_encrypted_disk_without_secret, setup,

@@ -225,7 +225,8 @@ static void test_sealed_copy(void **state)
 					       .key = { 1 },
 					       .read_only = true,
 					       .transfer = DISK_COPIED_SEALED,
-					       .size_bytes = DISK_BYTES };
+					       .size_bytes = DISK_BYTES,
+					       .stored_bytes = stored };
 	assert_true(
 		resources_resolve(f->resources, &f->manifest, "north.example", NULL, &vm, &err));
 	write_disk(f, "north/odd.raw", "", 0);
@@ -413,6 +414,50 @@ static void test_luks(void **state)
 	refuses(f, "north.example", ERROR_DENIED, "volume disks/vm1.raw: no LUKS header");
 }
 
+/* A sealed pool: encrypted and raw, and for VMs of this host's own users behind a storage daemon. */
+static void test_sealed_pool(void **state)
+{
+	Fixture *f = *state;
+	AUTO_RESOLVED_VM ResolvedVm vm = RESOLVED_VM_INIT;
+	ManifestDisk *disk = &f->manifest.disks[0];
+	uint8_t head[LUKS_HEADER_BYTES];
+	uint64_t stored = 0;
+	char path[128];
+	Error err = ERROR_INIT;
+
+	f->resources->pools[0].own = f->resources->pools[0].sealed = true;
+	refuses(f, NULL, ERROR_DENIED, "volume disks/vm1.raw: pool \"disks\" is sealed");
+	refuses(f, "north.example", ERROR_DENIED, "its disks are raw and encrypted");
+	assert_false(resources_complete(f->resources, &f->manifest, &err));
+	assert_int_equal(err.category, ERROR_DENIED);
+	sample_luks(head);
+	write_disk(f, "north/odd.raw", (const char *)head, sizeof(head));
+	path_of(f, "north/odd.raw", path, sizeof(path));
+	assert_int_equal(truncate(path, SAMPLE_PAYLOAD + DISK_BYTES), 0);
+	*disk = (ManifestDisk){ .pool = "disks",
+				.volume = "odd.raw",
+				.encryption = DISK_LUKS,
+				.key = { 1 },
+				.size_bytes = DISK_BYTES };
+	if (!resources_resolve(f->resources, &f->manifest, NULL, NULL, &vm, &err))
+		fail_msg("%s", err.text);
+	assert_true(vm.disks[0].served && vm.disks[0].fd >= 0);
+	assert_int_equal(vm.disks[0].listen_fd, -1);
+	assert_int_equal(vm.disks[0].hold_fd, -1);
+	resolved_vm_close(&vm);
+	if (!resources_resolve(f->resources, &f->manifest, "north.example", NULL, &vm, &err))
+		fail_msg("%s", err.text);
+	assert_false(vm.disks[0].served);
+	assert_true(resources_stored_bytes(f->resources, disk, NULL, &stored, &err));
+	assert_int_equal(stored, SAMPLE_PAYLOAD + DISK_BYTES);
+	disk->volume[0] = 'x';
+	assert_false(resources_stored_bytes(f->resources, disk, NULL, &stored, &err));
+	assert_int_equal(err.category, ERROR_NOT_FOUND);
+	disk->volume[0] = 'o';
+	disk->format = DISK_QCOW2;
+	refuses(f, "north.example", ERROR_DENIED, "its disks are raw and encrypted");
+}
+
 static void test_luks_in_qcow2(void **state)
 {
 	Fixture *f = *state;
@@ -514,6 +559,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_size_must_agree, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_qcow2, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_luks, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sealed_pool, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_luks_in_qcow2, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_boot_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copied_disks, setup, teardown),

@@ -20,6 +20,7 @@
 #include "vmm/image_create.h"
 #include "vmm/qemu_vm.h"
 #include "vmm/storage_daemon.h"
+#include "vmm/unix_socket.h"
 
 enum { START_MS = 20000, URL_BYTES = 400, PATTERN_AT = 3 << 20, WORLD_DISK_BYTES = 8 << 20 };
 
@@ -310,6 +311,51 @@ static void test_one_client_at_a_time(void **state)
 	stop(host);
 }
 
+/* On a socket of somebody else's, whose first client keeps the next out until it goes: so that a VM which
+ * connects before there is an export is not refused. */
+static void test_socket_of_a_vm(void **state)
+{
+	World *world = *state;
+	Host *host = &world->destination;
+	AUTO_RESOLVED_VM ResolvedVm vm;
+	AUTO_FD int listen_fd = -1;
+	AUTO_FD int hold_fd = -1;
+	AUTO_FD int client = -1;
+	Call call = { 0 };
+	Error err = ERROR_INIT;
+	char path[URL_BYTES];
+	StorageDaemonStart start = { .resources = world->resources,
+				     .instance = host->name,
+				     .vm = &vm,
+				     .sealed = true,
+				     .export_name = "vm1.disk",
+				     .listens = true,
+				     .deadline_ms = START_MS };
+
+	world_resolve(world, NULL, &vm);
+	path_in(world, "disk.sock", path);
+	assert_true(unix_socket_listen(AT_FDCWD, path, 0600, &listen_fd, &err) &&
+		    unix_socket_connect(AT_FDCWD, path, &hold_fd, &err) &&
+		    unix_socket_connect(AT_FDCWD, path, &client, &err));
+	start.listen_fd = listen_fd;
+	host->vm = begin(host, &start, &call, &err);
+	if (!host->vm)
+		fail_msg("%s", err.text);
+	world_wait(world, call_is_over, &call, 20, "the daemon serves");
+	if (!call.ok)
+		fail_msg("%s", call.err.text);
+	assert_int_equal(host_run_state(host), VMM_RUN_PRELAUNCH);
+	assert_false(has_bytes(client, 0));
+	close(TAKE_FD(hold_fd));
+	reads_greeting(client);
+	enters(client, "vm1.disk");
+	/* It has no socket of its own beside that. */
+	assert_false(vmm_connect(host->vm, STORAGE_DAEMON_SOCKET, &hold_fd, &err));
+	close(TAKE_FD(client));
+	stop(host);
+	is_gone(path);
+}
+
 /* A manager that died finds it again. */
 static void test_found_again(void **state)
 {
@@ -436,6 +482,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_encrypts, setup_qcow2_luks, world_teardown),
 		cmocka_unit_test_setup_teardown(test_one_client_at_a_time, world_setup,
 						world_teardown),
+		cmocka_unit_test_setup_teardown(test_socket_of_a_vm, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(test_found_again, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(test_killed, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(test_wrong_secret, setup_luks, world_teardown),
