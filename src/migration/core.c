@@ -354,6 +354,10 @@ Migration *migration_new_source(const MigrationPorts *ports, const VmRecord *vm,
 	m->record.mode = vm->mode;
 	m->record.channels = options->channels;
 	m->record.keep_keys = options->keep_keys;
+	m->record.manner = options->manner;
+	/* There is next to nothing in a memory that was never used. */
+	if (options->manner == MANNER_COLD)
+		m->vm.manifest.populate = POPULATE_NONE;
 	snprintf(m->record.peer_id, sizeof(m->record.peer_id), "%s", host->id);
 	snprintf(m->record.peer_address, sizeof(m->record.peer_address), "%s", host->address);
 	m->record.peer_port = host->port;
@@ -734,6 +738,8 @@ bool migration_guest_may_run_here(const Migration *m)
 {
 	GuestOwner owner = step_row(m->step)->guest;
 
+	if (migration_is_cold(m))
+		return false;
 	/* The table has the good end; how it really ended, the record says. */
 	if (m->step == SRC_DONE || m->step == DST_DONE || m->step == DST_ENDED_ASKED)
 		owner = m->record.state == MIGRATION_OK ? GUEST_AT_DESTINATION : GUEST_AT_SOURCE;

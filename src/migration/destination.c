@@ -268,6 +268,13 @@ static void on_hv_done(Migration *m, HvOperation operation, const Error *failure
 		else
 			destination_running(m);
 		return;
+	case HV_QUIT:
+		/* Done when the process is gone. */
+		if (failure && m->step == DST_ACTIVATING && !m->hv_gone) {
+			migration_log(m, true, "quit: %s; killing it", failure->text);
+			m->ports->hv(m->ports->context, m, HV_KILL);
+		}
+		return;
 	case HV_KILL:
 		if (!failure) {
 			destination_killed(m);
@@ -288,6 +295,8 @@ static void on_hv_state(Migration *m, const HvState *state, const Error *failure
 {
 	if (m->step == DST_LOADING)
 		destination_look_if_loaded(m, state, failure);
+	else if (migration_is_cold(m))
+		return;
 	else if (m->step == DST_ACTIVATING && failure)
 		cont_failed(m, failure);
 	else if (m->step == DST_ACTIVATING && state->run_state == HV_RUNNING)
@@ -313,7 +322,10 @@ static void on_hv_status(Migration *m, HvStatus status)
 
 static void on_hv_resume(Migration *m)
 {
-	destination_running(m);
+	if (migration_is_cold(m))
+		destination_stop_running(m);
+	else
+		destination_running(m);
 }
 
 static void on_hv_gone(Migration *m, const Error *cause)
@@ -331,7 +343,10 @@ static void on_hv_gone(Migration *m, const Error *cause)
 		return;
 	case DST_ACTIVATING:
 	case DST_ACTIVE:
-		destination_ended_here(m, cause);
+		if (migration_is_cold(m))
+			destination_settled(m);
+		else
+			destination_ended_here(m, cause);
 		return;
 	case DST_ADOPT:
 		error_set(&gone, ERROR_NOT_FOUND, "%s", cause->text);
@@ -364,6 +379,7 @@ static void on_deadline(Migration *m, const Error *cause)
 		m->ports->hang_up(m->ports->context, m);
 		return;
 	case DST_UNDO:
+		m->killed = true;
 		destination_undone(m);
 		return;
 	case DST_COMMIT:
@@ -393,7 +409,9 @@ static void on_tick(Migration *m)
 		destination_activate_keys(m);
 	if (m->step == DST_ACTIVATING)
 		m->is_signing = false;
-	if (m->step == DST_ACTIVATING || (m->step == DST_LOADING && m->hv_completed))
+	if (m->step == DST_ACTIVATING && migration_is_cold(m))
+		destination_settle_again(m);
+	else if (m->step == DST_ACTIVATING || (m->step == DST_LOADING && m->hv_completed))
 		m->ports->hv_query(m->ports->context, m);
 	if (m->step != DST_LOADING || m->hv_completed)
 		return;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the destination's side share: destination.c takes events, destination_forward.c
  * follows the source from the offer to activated, destination_back.c tears a reservation down or finds
- * out, after a restart, how far it was, destination_handover.c takes keys and disks. */
+ * out, after a restart, how far it was, destination_handover.c takes keys and disks, destination_cold.c
+ * keeps a stopped VM stopped. */
 #ifndef SEALIFT_MIGRATION_DESTINATION_H
 #define SEALIFT_MIGRATION_DESTINATION_H
 
@@ -44,6 +45,15 @@ bool destination_discard_keys(Migration *m);
 void destination_take_disks(Migration *m, const PeerMessage *message);
 void destination_disks_attached(Migration *m);
 MUST_CHECK bool destination_check_disks(const Migration *m, Error *err);
+
+/* destination_cold.c: where a live one would run, its hypervisor is ended in order */
+void destination_settle(Migration *m);
+void destination_settled(Migration *m);
+void destination_settle_again(Migration *m);
+/* Whether the loaded VM stands as its manner wants. ERROR_HYPERVISOR: it does not, and will not. */
+MUST_CHECK bool destination_stands(const Migration *m, const HvState *state, bool *ret_wait, Error *err);
+/* It began to run. */
+void destination_stop_running(Migration *m);
 
 /* destination_back.c: undo is only ever before `activating` stands in the journal */
 void destination_undone(Migration *m);

@@ -53,6 +53,7 @@ void destination_undo(Migration *m, const Error *cause)
 	m->ports->mover_stop(m->ports->context, m);
 	if (!m->has_vm && m->record.uuid[0]) {
 		/* Recovered, and its VM never came as far as the store, or went already. */
+		m->killed = true;
 		if (!destination_discard_keys(m))
 			migration_end(m, MIGRATION_FAILED);
 		return;
@@ -70,10 +71,13 @@ void destination_undo(Migration *m, const Error *cause)
 
 void destination_killed(Migration *m)
 {
+	m->killed = true;
 	if (m->step == DST_COMMIT)
 		destination_decline(m, m->error.text);
 	else if (m->step == DST_UNDO)
 		destination_undone(m);
+	else if (m->step == DST_ACTIVATING && migration_is_cold(m))
+		destination_settled(m);
 }
 
 /* --- recovery and the peer that asks again --- */
@@ -135,6 +139,14 @@ void destination_adopted(Migration *m, const Error *failure)
 		return;
 	}
 	m->adopting = false;
+	if (m->record.activating && migration_is_cold(m)) {
+		migration_enter(m, DST_ACTIVATING);
+		if (failure)
+			destination_settled(m);
+		else
+			destination_settle(m);
+		return;
+	}
 	if (failure && m->record.activating) {
 		destination_ended_here(m, failure);
 		return;

@@ -41,6 +41,7 @@ static void fill_record(Migration *m, const Statement *offer)
 	memcpy(m->record.keys, offer->keys, sizeof(m->record.keys));
 	m->record.keys_count = offer->keys_count;
 	m->record.keep_keys = offer->keep_keys;
+	m->record.manner = offer->manner;
 }
 
 void destination_take_offer(Migration *m, const NotaryVerified *verified)
@@ -64,9 +65,9 @@ void destination_take_offer(Migration *m, const NotaryVerified *verified)
 		destination_undo(m, &err);
 		return;
 	}
-	migration_log(m, false, "offer from=%s vm=%s memory_mib=%llu mode=%s", m->record.peer_id,
+	migration_log(m, false, "offer from=%s vm=%s memory_mib=%llu mode=%s manner=%s", m->record.peer_id,
 		      m->record.vm, (unsigned long long)(m->record.booked_bytes >> 20),
-		      seal_mode_words[m->record.mode]);
+		      seal_mode_words[m->record.mode], move_manner_words[m->record.manner]);
 	m->ports->export_secret(m->ports->context, m);
 	m->ports->mover_start(m->ports->context, m, m->record.channels);
 	m->ports->hv(m->ports->context, m, HV_PREPARE);
@@ -141,6 +142,7 @@ void destination_look_if_loaded(Migration *m, const HvState *state, const Error 
 {
 	Statement statement;
 	Error err = ERROR_INIT;
+	bool wait = false;
 
 	if (failure) {
 		destination_undo(m, failure);
@@ -154,7 +156,11 @@ void destination_look_if_loaded(Migration *m, const HvState *state, const Error 
 	m->hv_completed |= state->status == HV_COMPLETED;
 	if (!m->hv_completed)
 		return;
-	if (state->run_state != HV_PAUSED) {
+	if (!destination_stands(m, state, &wait, &err)) {
+		destination_undo(m, &err);
+		return;
+	}
+	if (wait) {
 		/* The event comes a moment before the run state follows. */
 		m->ports->set_tick(m->ports->context, m, STATE_TICK_MS);
 		return;
@@ -215,7 +221,10 @@ void destination_take_commit(Migration *m, const NotaryVerified *commit)
 		return;
 	}
 	migration_enter(m, DST_ACTIVATING);
-	m->ports->hv(m->ports->context, m, HV_CONT);
+	if (migration_is_cold(m))
+		destination_settle(m);
+	else
+		m->ports->hv(m->ports->context, m, HV_CONT);
 }
 
 void destination_take_late_commit(Migration *m, const NotaryVerified *commit)
@@ -258,8 +267,8 @@ void destination_send_activated(Migration *m, const NotarySigned *activated)
 	}
 	memcpy(m->last_digest, activated->digest, sizeof(m->last_digest));
 	migration_enter(m, DST_ACTIVE);
-	if (!m->ports->vm_changed(m->ports->context, m, VM_RUNNING, &err))
-		migration_log(m, true, "cannot record that the VM runs here: %s", err.text);
+	if (!m->ports->vm_changed(m->ports->context, m, migration_is_cold(m) ? VM_STOPPED : VM_RUNNING, &err))
+		migration_log(m, true, "cannot record that the VM is here: %s", err.text);
 	migration_log(m, false, "activated resume_us=%llu",
 		      (unsigned long long)m->record.report.resume_us);
 	destination_activate_keys(m);

@@ -162,9 +162,11 @@ void destination_on_keys(Migration *m, TransferKind kind, const KeyTransferred *
 {
 	Error err = ERROR_INIT;
 
-	/* It was busy with a step of the way in when the reservation was undone. */
-	if ((m->step == DST_UNDO) && kind != TRANSFER_DISCARD) {
-		destination_discard_keys(m);
+	/* It was busy with a step of the way in when the reservation was undone. The keys go after the
+	 * hypervisor: with them goes the row, and with that who would see its end. */
+	if (m->step == DST_UNDO && kind != TRANSFER_DISCARD) {
+		if (m->killed)
+			destination_discard_keys(m);
 		return;
 	}
 	if (failure) {

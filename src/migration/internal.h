@@ -32,7 +32,9 @@ struct Migration {
 	bool mover_ready;
 	bool hv_prepared;
 	bool hv_migrating; /* source: its hypervisor was told to migrate */
+	bool hv_booted;	   /* source, cold: it may have a process here */
 	bool hv_gone;
+	bool killed;	   /* destination, undone: nothing of its hypervisor is to be waited for */
 	bool hv_completed; /* source: it said so after ready arrived */
 	bool went_on;	   /* source: the guest may have run since it was stopped: what was sent is old */
 	bool accept_verified;
@@ -74,6 +76,11 @@ struct Migration {
 };
 
 int64_t migration_now_us(const Migration *m);
+/* Whether the VM is stopped on both sides, whatever process carries it. */
+static inline bool migration_is_cold(const Migration *m)
+{
+	return m->record.manner == MANNER_COLD;
+}
 /* Enters a step: deadline, record's phase, notification. */
 void migration_enter(Migration *m, Step step);
 /* Writes the record, with a statement unless NULL. A failure is logged too. */

@@ -36,6 +36,7 @@ typedef enum HvStatus {
 typedef enum HvRunState {
 	HV_RUNNING,
 	HV_PAUSED,
+	HV_PRELAUNCH, /* it has never run in this process */
 	HV_INMIGRATE,
 	HV_POSTMIGRATE,
 	HV_FINISH_MIGRATE,
@@ -50,6 +51,8 @@ typedef struct HvState {
 typedef enum HvOperation {
 	HV_PREPARE,  /* destination: start stopped, memory populated; images for disks to be copied */
 	HV_OPEN_DISKS, /* destination: the keys are here: the disks that waited for them are opened */
+	HV_BOOT,     /* source, cold: start the stopped VM as for a start, its CPUs never running */
+	HV_STOP,     /* source, offline: stop the guest */
 	HV_LISTEN,   /* destination: accept the stream, and copies of disks; its sockets go to the mover */
 	HV_MIRROR,   /* source: copies disks; done when they are alike and stay so while the guest writes */
 	HV_MIGRATE,  /* source: begin; its sockets go to the mover */
@@ -124,6 +127,7 @@ typedef struct MigrationOptions {
 	uint64_t bandwidth_bytes_s;
 	uint64_t max_downtime_ms;
 	bool keep_keys; /* the key manager here keeps the VM's keys: a copy */
+	MoveManner manner;
 } MigrationOptions;
 
 /* Whether a key travels with this disk; and with anything of the VM. */
@@ -200,7 +204,7 @@ uint64_t migration_elapsed_ms(const Migration *m);
 size_t migration_disk_channels(const Migration *m);
 /* Whether a preamble's routing id is this migration's and its channels may come in now. */
 bool migration_takes_channel(const Migration *m, const RolePreamble *preamble);
-/* Whether the guest may run on this side now, by the step table. */
+/* Whether the guest may run on this side now, by the step table. Never in a cold move. */
 bool migration_guest_may_run_here(const Migration *m);
 
 #endif

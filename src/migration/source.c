@@ -295,6 +295,12 @@ static void on_hv_done(Migration *m, HvOperation operation, const Error *failure
 	case HV_ADOPT:
 		source_adopted(m, failure);
 		return;
+	case HV_BOOT:
+		source_booted(m, failure);
+		return;
+	case HV_STOP:
+		source_paused(m, failure);
+		return;
 	case HV_MIRROR:
 	case HV_DETACH:
 		if (failure && (m->step == SRC_DISKS || m->step == SRC_DETACH))
@@ -327,6 +333,10 @@ static void on_hv_done(Migration *m, HvOperation operation, const Error *failure
 		if (!failure && m->step == SRC_FINISH) {
 			m->quit_done = true;
 			source_finish_if_all(m);
+		} else if (!failure && m->step == SRC_UNDO) {
+			/* There was nothing to end. */
+			m->hv_gone = true;
+			source_finish_undo(m);
 		}
 		return;
 	default:
@@ -339,7 +349,9 @@ static void on_hv_status(Migration *m, HvStatus status)
 {
 	Error err = ERROR_INIT;
 
-	if (m->hv_migrating && (status == HV_FAILED || status == HV_CANCELLED))
+	/* One that stood still before it began stands still afterwards. */
+	if (m->hv_migrating && m->record.manner == MANNER_LIVE &&
+	    (status == HV_FAILED || status == HV_CANCELLED))
 		m->went_on = true;
 	if (m->step == SRC_TRANSFER && status == HV_PRE_SWITCHOVER && m->suspect.category) {
 		source_undo(m, &m->suspect);
@@ -366,6 +378,10 @@ static void on_hv_state(Migration *m, const HvState *state, const Error *failure
 		source_answer_of_hypervisor(m, state, failure);
 	else if (m->step == SRC_UNDO)
 		source_undo_answer(m, state, failure);
+	else if (m->step == SRC_BOOT)
+		source_look_if_asleep(m, state, failure);
+	else if (m->step == SRC_PAUSE)
+		source_look_before_pause(m, state, failure);
 	else if (m->step == SRC_COMMITTED && m->adopting)
 		source_look_at_given(m, state, failure);
 	else if (!failure && (m->step == SRC_TRANSFER || m->step == SRC_DETACH ||
@@ -375,8 +391,14 @@ static void on_hv_state(Migration *m, const HvState *state, const Error *failure
 
 static void on_hv_resume(Migration *m)
 {
+	Error err = ERROR_INIT;
+
 	if (m->hv_migrating)
 		m->went_on = true;
+	if (!migration_is_cold(m) || m->step >= SRC_COMMITTED)
+		return;
+	error_set(&err, ERROR_HYPERVISOR, "the guest of a stopped VM began to run: it is ended");
+	source_undo(m, &err);
 }
 
 static void on_hv_gone(Migration *m, const Error *cause)
@@ -390,7 +412,7 @@ static void on_hv_gone(Migration *m, const Error *cause)
 	}
 	switch ((int)m->step) {
 	case SRC_SWITCHOVER:
-		if (m->went_on) {
+		if (m->went_on || migration_is_cold(m)) {
 			source_undo(m, cause);
 			return;
 		}
@@ -398,7 +420,7 @@ static void on_hv_gone(Migration *m, const Error *cause)
 		migration_log(m, true, "the hypervisor is gone in switchover: %s", cause->text);
 		return;
 	case SRC_QUESTION:
-		if (m->went_on) {
+		if (m->went_on || migration_is_cold(m)) {
 			source_undo(m, cause);
 			return;
 		}
@@ -417,6 +439,10 @@ static void on_hv_gone(Migration *m, const Error *cause)
 	case SRC_OWES_KEYS:
 		return;
 	case SRC_UNDO:
+		if (migration_is_cold(m)) {
+			source_finish_undo(m);
+			return;
+		}
 		/* Whatever was being undone: this matters more. */
 		error_set(&death, ERROR_HYPERVISOR, "the guest ended with its hypervisor: %.300s", cause->text);
 		migration_clear_error(m);
@@ -496,7 +522,10 @@ static void on_tick(Migration *m)
 		return;
 	case SRC_UNDO:
 		m->attempts++;
-		m->ports->hv_query(m->ports->context, m);
+		if (migration_is_cold(m))
+			source_end_copy_again(m);
+		else
+			m->ports->hv_query(m->ports->context, m);
 		return;
 	case SRC_COMMITTED:
 		/* An answer that our notary never judged is asked for again. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the source's side share: source.c takes events, source_forward.c leads from the
  * offer to destroyed, source_back.c brings the guest back or finds out, after a restart, where it is, source_handover.c
- * gives keys and disks. */
+ * gives keys and disks, source_manner.c stops the guest, or carries a stopped VM. */
 #ifndef SEALIFT_MIGRATION_SOURCE_H
 #define SEALIFT_MIGRATION_SOURCE_H
 
@@ -17,9 +17,11 @@ enum {
 	ASK_ATTEMPTS = 12,	/* until a person is told; it goes on asking */
 	COMMIT_AGAIN_MS = 3000,
 	FINISH_AGAIN_MS = 5000,
+	END_COPY_MS = 1000,
 };
 
 /* source_forward.c: the steps in their order */
+void source_dial(Migration *m);
 void source_make_offer(Migration *m);
 void source_send_offer(Migration *m, const NotarySigned *offer);
 void source_send_key(Migration *m);
@@ -36,6 +38,8 @@ void source_take_declined(Migration *m, const NotaryVerified *declined);
 
 /* source_handover.c */
 void source_all_proven(Migration *m);
+/* The guest's memory, from now on. */
+void source_begin_transfer(Migration *m);
 void source_mirrored(Migration *m);
 void source_take_document(Migration *m, const PeerMessage *message);
 void source_on_keys(Migration *m, TransferKind kind, const KeyTransferred *result, const Error *failure);
@@ -46,6 +50,23 @@ void source_release_again(Migration *m);
 void source_detach(Migration *m);
 void source_detached(Migration *m);
 void source_take_disks(Migration *m, const PeerMessage *message);
+
+/* source_manner.c */
+/* What the VM is here while it is nobody else's. */
+VmState source_home_state(const Migration *m);
+/* Cold: the first step. */
+void source_boot(Migration *m);
+void source_booted(Migration *m, const Error *failure);
+void source_look_if_asleep(Migration *m, const HvState *state, const Error *failure);
+/* Cold, in SRC_UNDO: the process ends, and with it the undo. The second, when it has not yet. */
+void source_end_copy(Migration *m);
+void source_end_copy_again(Migration *m);
+/* Offline: the guest stops first. */
+void source_begin_memory(Migration *m);
+void source_look_before_pause(Migration *m, const HvState *state, const Error *failure);
+void source_paused(Migration *m, const Error *failure);
+/* Offline: the guest was stopped, and not by us. */
+bool source_left_as_found(const Migration *m, const HvState *state);
 
 /* source_back.c: undo is only ever before commit, or after a declined */
 void source_finish_undo(Migration *m);

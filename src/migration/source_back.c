@@ -12,12 +12,15 @@ void source_finish_undo(Migration *m)
 {
 	Error ignored = ERROR_INIT;
 	bool cancelled = m->error.category == ERROR_CANCELLED;
+	bool lost = m->hv_gone && !migration_is_cold(m);
 
 	m->ports->mover_stop(m->ports->context, m);
-	if (!m->ports->vm_changed(m->ports->context, m, m->hv_gone ? VM_FAILED : VM_RUNNING, &ignored))
+	if (!m->ports->vm_changed(m->ports->context, m, lost ? VM_FAILED : source_home_state(m), &ignored))
 		migration_log(m, true, "cannot record the VM's state: %s", ignored.text);
-	migration_log(m, true, "%s: %s (the guest %s)", cancelled ? "cancelled" : "failed", m->error.text,
-		      m->hv_gone ? "ended with its hypervisor" : "runs on here");
+	migration_log(m, true, "%s: %s (the %s)", cancelled ? "cancelled" : "failed", m->error.text,
+		      lost		   ? "guest ended with its hypervisor" :
+		      migration_is_cold(m) ? "VM is stopped here, as before" :
+					     "guest runs on here");
 	if (!m->record.cancel_owed && !m->record.keys_moving) {
 		migration_end(m, cancelled ? MIGRATION_CANCELLED : MIGRATION_FAILED);
 		return;
@@ -74,7 +77,8 @@ void source_undo(Migration *m, const Error *cause)
 	if (m->ended || m->step == SRC_UNDO || m->step == SRC_OWES_CANCEL || m->step == SRC_OWES_KEYS)
 		return;
 	migration_note_error(m, cause);
-	if (m->hv_gone && !m->went_on && knows && (m->step == SRC_SWITCHOVER || m->step == SRC_QUESTION)) {
+	if (m->hv_gone && !m->went_on && knows && !migration_is_cold(m) &&
+	    (m->step == SRC_SWITCHOVER || m->step == SRC_QUESTION)) {
 		ask(m);
 		return;
 	}
@@ -87,7 +91,11 @@ void source_undo(Migration *m, const Error *cause)
 	migration_enter(m, SRC_UNDO);
 	if (!m->record.cancel_owed || !said)
 		source_hang_up(m);
-	if (m->hv_gone || (!m->hv_migrating && !m->hv_mirroring)) {
+	if (migration_is_cold(m)) {
+		source_end_copy(m);
+		return;
+	}
+	if (m->hv_gone || (!m->hv_migrating && !m->hv_mirroring && !m->record.paused)) {
 		source_finish_undo(m);
 		return;
 	}
@@ -102,11 +110,15 @@ void source_undo(Migration *m, const Error *cause)
 void source_undo_answer(Migration *m, const HvState *state, const Error *failure)
 {
 	bool copies = m->hv_mirroring && !m->hv_gone;
+	bool home = state->run_state == HV_RUNNING || source_left_as_found(m, state);
 	bool busy = !failure && (copies || state->status == HV_SETUP || state->status == HV_ACTIVE ||
 				 state->status == HV_PRE_SWITCHOVER || state->status == HV_DEVICE ||
 				 state->status == HV_CANCELLING);
 
-	if (m->hv_gone || (!failure && !busy && state->run_state == HV_RUNNING)) {
+	/* There is none to look at: its end is waited for. */
+	if (migration_is_cold(m))
+		return;
+	if (m->hv_gone || (!failure && !busy && home)) {
 		source_finish_undo(m);
 		return;
 	}
@@ -185,6 +197,7 @@ void source_recover(Migration *m)
 		return;
 	}
 	m->adopting = true;
+	m->hv_booted = true;
 	m->hv_migrating = true;
 	m->hv_mirroring = migration_disk_channels(m) != 0;
 	if (m->record.committed) {
@@ -202,6 +215,11 @@ void source_recover(Migration *m)
 	error_set(&cause, ERROR_UNAVAILABLE, "the engine was restarted in phase %s",
 		  migration_phase_words[m->record.phase]);
 	migration_note_error(m, &cause);
+	if (migration_is_cold(m)) {
+		m->adopting = false;
+		source_undo(m, &cause);
+		return;
+	}
 	if (m->record.phase >= PHASE_TRANSFER)
 		load_accept(m);
 	m->ports->hv(m->ports->context, m, HV_ADOPT);
@@ -293,7 +311,7 @@ bool source_run_here(Migration *m, Error *err)
 				 "the destination is still being asked; wait until the state is stuck");
 	if (m->adopting)
 		return error_set(err, ERROR_CONFLICT, "the VM's process is still looked for");
-	if (m->hv_gone)
+	if (m->hv_gone && !migration_is_cold(m))
 		return error_set(err, ERROR_HYPERVISOR, "this host has no copy of the VM any more");
 	m->record.committed = false;
 	/* Written before the guest runs: a restart must not give it away once more. */

@@ -15,15 +15,23 @@ void source_start(Migration *m)
 	if (!journalled || !m->ports->vm_changed(m->ports->context, m, VM_MIGRATING, &err)) {
 		/* What could not be written may still be believed in memory. */
 		if (journalled &&
-		    !m->ports->vm_changed(m->ports->context, m, VM_RUNNING, &ignored))
+		    !m->ports->vm_changed(m->ports->context, m, source_home_state(m), &ignored))
 			migration_log(m, true, "cannot record the VM's state: %s", ignored.text);
 		migration_note_error(m, &err);
 		migration_end(m, MIGRATION_FAILED);
 		return;
 	}
-	migration_log(m, false, "started to=%s vm=%s channels=%llu mode=%s", m->record.peer_id,
+	migration_log(m, false, "started to=%s vm=%s channels=%llu mode=%s manner=%s", m->record.peer_id,
 		      m->record.vm, (unsigned long long)m->record.channels,
-		      seal_mode_words[m->record.mode]);
+		      seal_mode_words[m->record.mode], move_manner_words[m->record.manner]);
+	if (migration_is_cold(m))
+		source_boot(m);
+	else
+		source_dial(m);
+}
+
+void source_dial(Migration *m)
+{
 	migration_enter(m, SRC_DIAL);
 	m->dialling = true;
 	m->ports->dial(m->ports->context, m);
@@ -52,6 +60,7 @@ void source_make_offer(Migration *m)
 	m->offer.keys_count = m->record.keys_count;
 	memcpy(m->offer.keys, m->record.keys, sizeof(m->offer.keys));
 	m->offer.keep_keys = m->record.keep_keys;
+	m->offer.manner = m->record.manner;
 	migration_sign(m, &m->offer, STATEMENT_OFFER);
 }
 

@@ -6,7 +6,7 @@
  */
 #include "migration/source.h"
 
-static void begin_transfer(Migration *m)
+void source_begin_transfer(Migration *m)
 {
 	migration_enter(m, SRC_TRANSFER);
 	m->hv_migrating = true;
@@ -25,7 +25,7 @@ static void begin_disks(Migration *m)
 		return;
 	}
 	if (!migration_disk_channels(m)) {
-		begin_transfer(m);
+		source_begin_memory(m);
 		return;
 	}
 	migration_enter(m, SRC_DISKS);
@@ -36,7 +36,7 @@ static void begin_disks(Migration *m)
 void source_mirrored(Migration *m)
 {
 	if (m->step == SRC_DISKS)
-		begin_transfer(m);
+		source_begin_memory(m);
 }
 
 void source_all_proven(Migration *m)

@@ -17,6 +17,7 @@
  */
 static const StepRow table[STEP_COUNT] = {
 	[SRC_NEW] = { "new", PHASE_BEGIN, 0, true, S },
+	[SRC_BOOT] = { "boot", PHASE_BEGIN, 130000, true, S },
 	[SRC_DIAL] = { "dial", PHASE_BEGIN, 15000, true, S },
 	[SRC_OFFER] = { "offer", PHASE_BEGIN, 10000, true, S },
 	[SRC_ACCEPT] = { "wait-accept", PHASE_BEGIN, 180000, true, S },
@@ -24,6 +25,7 @@ static const StepRow table[STEP_COUNT] = {
 	[SRC_CHANNELS] = { "channels", PHASE_PREPARE, 15000, true, S },
 	[SRC_KEYS] = { "keys", PHASE_PREPARE, 90000, true, S },
 	[SRC_DISKS] = { "disks", PHASE_TRANSFER, 0, true, S },
+	[SRC_PAUSE] = { "pause", PHASE_TRANSFER, 30000, true, S },
 	[SRC_TRANSFER] = { "transfer", PHASE_TRANSFER, 0, true, S },
 	[SRC_DETACH] = { "detach", PHASE_SWITCHOVER, 30000, true, N },
 	[SRC_SWITCHOVER] = { "switchover", PHASE_SWITCHOVER, 60000, true, N },

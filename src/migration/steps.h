@@ -12,6 +12,7 @@
 typedef enum Step {
 	/* source */
 	SRC_NEW,
+	SRC_BOOT,	/* cold: its hypervisor is started, the guest's CPUs are not */
 	SRC_DIAL,	/* control connection, hello */
 	SRC_OFFER,	/* exporter, then our notary signs the offer */
 	SRC_ACCEPT,	/* the destination judges, reserves, accepts */
@@ -19,7 +20,8 @@ typedef enum Step {
 	SRC_CHANNELS,	/* channels opened and proven */
 	SRC_KEYS,	/* the key managers: offer, package, imported */
 	SRC_DISKS,	/* disks are copied, the guest runs */
-	SRC_TRANSFER,	/* memory flows, the guest runs */
+	SRC_PAUSE,	/* offline: the guest is being stopped */
+	SRC_TRANSFER,	/* memory flows, the guest runs, unless it is moved offline or cold */
 	SRC_DETACH,	/* the guest is stopped; the last of the disks is sent, waits for taken */
 	SRC_SWITCHOVER, /* the guest is stopped; waits for ready */
 	SRC_QUESTION,	/* ready is here; our own QEMU is asked, the commit is being signed */
@@ -42,7 +44,7 @@ typedef enum Step {
 	DST_SIGN_READY, /* loaded and paused */
 	DST_READY,	/* waits for commit, as long as it takes */
 	DST_COMMIT,	/* verifies the commit */
-	DST_ACTIVATING, /* the guest may be running from here on */
+	DST_ACTIVATING, /* the guest may be running from here on; cold: its hypervisor is being ended */
 	DST_ACTIVE,	/* activated is sent, the keys become active; waits for destroyed */
 	DST_DECLINING,	/* will not run it; signs declined */
 	DST_UNDO,	/* tears the reservation down */

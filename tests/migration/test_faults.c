@@ -12,8 +12,9 @@
 
 enum { SHORT_US = 1500 * MS, LONG_US = 200 * SECOND, LIMIT_US = 1500 * SECOND, FAILURES_SHOWN = 6, RUNS_BY_CHANCE = 600, FIRST_SEED = 100 };
 
-/* In the environment: keys and disks move too. */
+/* In the environment: keys and disks move too; and how, "live", "offline" or "cold". */
 #define HANDOVER "SEALIFT_REPLAY_HANDOVER"
+#define MANNER "SEALIFT_REPLAY_MANNER"
 
 typedef struct Planned {
 	FaultKind kind;
@@ -39,12 +40,25 @@ typedef struct Tally {
 	unsigned int actions[HOSTS];
 	bool tracing;
 	bool handover; /* of keys and disks too */
+	MoveManner manner;
 } Tally;
+
+static MoveManner manner_asked_for(void)
+{
+	const char *word = getenv(MANNER);
+
+	for (int i = 0; word && i < MANNER_COUNT; i++)
+		if (!strcmp(word, move_manner_words[i]))
+			return (MoveManner)i;
+	assert_null(word);
+	return MANNER_LIVE;
+}
 
 /* The migration of all but the runs by chance. */
 static WorldOptions options_of(const Tally *tally)
 {
-	return (WorldOptions){ .seed = 1, .keys = tally->handover, .disks = tally->handover };
+	return (WorldOptions){ .seed = 1, .keys = tally->handover, .disks = tally->handover,
+			       .manner = tally->manner };
 }
 
 static void describe(const Run *run, const World *world)
@@ -101,7 +115,10 @@ static void note_expectation(Run *run, const World *world, FaultKind kind, bool 
 {
 	const Hypervisor *destination = &world->hosts[DESTINATION].hv;
 
-	if (run->count != 1 || run->dark_at)
+	bool cold = run->options.manner == MANNER_COLD;
+
+	/* A process of a stopped VM decides nothing by its end. */
+	if (run->count != 1 || run->dark_at || (cold && fault_kills(kind)))
 		return;
 	run->expect_known = true;
 	if (kind == KILL_SOURCE && loaded)
@@ -149,6 +166,8 @@ static void try_run(Tally *tally, Run *run)
 	go(run, world);
 	if (watch_outcome(world) == HELD && kills)
 		resolve(tally, world);
+	/* No process that ends loses a stopped VM. */
+	kills &= run->options.manner != MANNER_COLD;
 	watch_end(world, kills);
 	restart_both(world);
 	watch_end(world, kills);
@@ -226,6 +245,7 @@ static void throw_run(const Tally *tally, World *dice, uint64_t seed, Run *ret_r
 	unsigned int step = 0;
 
 	*run = (Run){ .options.seed = seed,
+		      .options.manner = tally->manner,
 		      .options.channels = world_random(dice, 2) ? 3 : 1,
 		      .options.latency_us = 100 + (int64_t)world_random(dice, 20 * MS) };
 	if (tally->handover) {
@@ -293,6 +313,7 @@ static int setup(void **state)
 	Tally *tally = test_calloc(1, sizeof(*tally));
 
 	tally->handover = getenv(HANDOVER) != NULL;
+	tally->manner = manner_asked_for();
 	world_open_stores(&tally->stores);
 	measure(tally);
 	*state = tally;
@@ -327,7 +348,7 @@ static void take_faults(Run *run, int argc, char **argv)
 /* One run again, to be looked at: `chance SEED`, `power src|dst ACTION` or `once (KIND STEP MS)...`. */
 static int replay(int argc, char **argv)
 {
-	Tally tally = { .tracing = true, .handover = getenv(HANDOVER) };
+	Tally tally = { .tracing = true, .handover = getenv(HANDOVER), .manner = manner_asked_for() };
 	Run run = { .options = options_of(&tally) };
 	World *dice = new_dice();
 

@@ -347,7 +347,7 @@ static void fill_vm(World *world)
 	SET(host->vm.name, "%s", host->vm.manifest.name);
 	SET(host->vm.owner, "north.example");
 	host->vm.epoch = 3;
-	host->vm.state = VM_RUNNING;
+	host->vm.state = world->options.manner == MANNER_COLD ? VM_STOPPED : VM_RUNNING;
 	host->vm.mode = world->options.mode;
 	host->knows_vm = true;
 	assert_works(host_save_vm(host, &err), &err);
@@ -371,7 +371,8 @@ World *world_new(WorldStores *stores, const WorldOptions *options)
 		fill_host(world, (HostName)i, stores->store[i]);
 	}
 	fill_vm(world);
-	hypervisor_boot(&world->hosts[SOURCE]);
+	if (options->manner != MANNER_COLD)
+		hypervisor_boot(&world->hosts[SOURCE]);
 	world_schedule(world, PING_US, "ping", ping)->background = true;
 	return world;
 }
@@ -381,7 +382,8 @@ void world_begin(World *world)
 	Host *host = &world->hosts[SOURCE];
 	HostRecord record = { .port = 7468 };
 	MigrationOptions options = { .channels = world->options.channels, .max_downtime_ms = 300,
-				     .keep_keys = world->options.keep_keys };
+				     .keep_keys = world->options.keep_keys,
+				     .manner = world->options.manner };
 	Error err = ERROR_INIT;
 	Migration *m;
 	Job *job;

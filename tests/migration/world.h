@@ -70,6 +70,7 @@ typedef struct Hypervisor {
 	bool loaded;	     /* destination: it holds the guest's whole state */
 	int64_t deaf_until_us; /* its monitor neither answers nor tells */
 	int64_t monitor_us;  /* when the last line of its monitor arrives: they keep their order */
+	HvRunState rested;   /* what it was before its stream's end was sent, and is again if that fails */
 	bool ran;	     /* since it was made (destination) */
 	bool ran_after_sending; /* source: the state it sent is old */
 	bool ran_unseen;	/* and its engine was down when it began to */
@@ -168,6 +169,7 @@ typedef struct WorldOptions {
 	bool keys;		 /* the VM has an encrypted disk, on shared storage: its key travels */
 	bool keep_keys;
 	bool disks;		 /* and one that is copied */
+	MoveManner manner;	 /* cold: the VM is stopped, and runs nowhere at any time */
 } WorldOptions;
 
 /* Lets a host sign something else than its engine asked for, or in another name. */
@@ -212,7 +214,7 @@ void world_close_stores(WorldStores *stores);
 int world_setup(void **state);
 int world_teardown(void **state);
 
-/* A world with a guest that runs at the source. */
+/* A world with a guest that runs at the source, or a VM that is stopped there. */
 World *world_new(WorldStores *stores, const WorldOptions *options);
 void world_free(World *world);
 /* A person at the source asks for the migration. */
@@ -226,7 +228,7 @@ void world_run_until(World *world, HostName name, const char *step);
 void world_print_trace(const World *world);
 /* Asserts that the host's engine warned of something with this text. */
 void world_expect_warning(const World *world, HostName name, const char *part);
-/* Runs to the end, asserts that all rules held and that the guest is there. */
+/* Runs to the end, asserts that all rules held and that the guest, or the stopped VM, is there. */
 void world_expect_end(World *world, Outcome outcome);
 
 /* --- inside --- */
@@ -290,6 +292,7 @@ void keys_watch_end(World *world, Outcome outcome);
 
 /* world_watch.c */
 void watch_guest_runs(Host *host); /* called when it begins to */
+void watch_row(Host *host);	    /* when the VM's row has changed */
 void watch_event(World *world);
 Outcome watch_outcome(const World *world);
 /* The end: one guest, nothing left over. `may_be_lost`: a hypervisor died in this run. */

@@ -317,6 +317,8 @@ static void adopt_vm(Host *host)
 
 	if (!host->knows_vm || host_job_with_vm(host) || !had_process)
 		return;
+	if (host->world->options.manner == MANNER_COLD && host->hv.alive)
+		world_break(host->world, "RULE: a process of a stopped VM is taken for one that runs");
 	if (host->hv.alive && host->hv.run_state != HV_RUNNING &&
 	    (host->vm.state == VM_HELD || host->vm.state == VM_INCOMING))
 		return;

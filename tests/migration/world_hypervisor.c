@@ -100,7 +100,13 @@ static void run_guest(Host *host)
 
 static void stop_guest(Host *host, HvRunState state)
 {
+	bool ran = host->hv.run_state == HV_RUNNING;
+
+	host->hv.rested = host->hv.run_state;
 	host->hv.run_state = state;
+	/* Nothing is told of one that stood still before. */
+	if (!ran)
+		return;
 	world_trace(host->world, "   guest stops at %s", host_word(host));
 	schedule_news(host, 0, "STOP", on_run_news);
 }
@@ -241,9 +247,9 @@ static void on_paused(World *world, Event *event)
 {
 	Hypervisor *hv = &event->host->hv;
 
-	(void)world;
+	/* What the source's was comes in the stream; one that ran waits for `cont`, by -S. */
 	if (hv->alive && hv->number == event->number && hv->run_state == HV_INMIGRATE)
-		hv->run_state = HV_PAUSED;
+		hv->run_state = world->hosts[SOURCE].hv.rested == HV_PRELAUNCH ? HV_PRELAUNCH : HV_PAUSED;
 }
 
 static void step_loaded(World *world)
@@ -304,8 +310,12 @@ static void on_resumes(World *world, Event *event)
 	Host *host = event->host;
 
 	(void)world;
-	if (host->hv.alive && host->hv.number == event->number && host->hv.run_state == HV_FINISH_MIGRATE)
+	if (!host->hv.alive || host->hv.number != event->number || host->hv.run_state != HV_FINISH_MIGRATE)
+		return;
+	if (host->hv.rested == HV_RUNNING)
 		run_guest(host);
+	else
+		host->hv.run_state = host->hv.rested;
 }
 
 static void end_outgoing(Host *host, HvStatus status)
@@ -409,6 +419,14 @@ static bool order_prepare(Host *host, Error *err)
 	       error_set(err, ERROR_HYPERVISOR, "QEMU ended with status 1: cannot allocate memory");
 }
 
+static bool order_stop(Host *host, Error *err)
+{
+	(void)err;
+	if (host->hv.run_state == HV_RUNNING)
+		stop_guest(host, HV_PAUSED);
+	return true;
+}
+
 static bool order_listen(Host *host, Error *err)
 {
 	(void)err;
@@ -418,8 +436,10 @@ static bool order_listen(Host *host, Error *err)
 
 static bool order_migrate(Host *host, Error *err)
 {
-	if (host->hv.run_state != HV_RUNNING)
-		return error_set(err, ERROR_HYPERVISOR, "the guest does not run");
+	static const HvRunState due[] = { HV_RUNNING, HV_PAUSED, HV_PRELAUNCH };
+
+	if (host->hv.run_state != due[host->world->options.manner])
+		return error_set(err, ERROR_HYPERVISOR, "the guest is not as it should be");
 	host->hv.ran_after_sending = host->hv.ran_unseen = false;
 	set_status(host, HV_SETUP);
 	if (host->world->stream.open)
@@ -525,6 +545,7 @@ static bool order_nothing(Host *host, Error *err)
 }
 
 static Order *const orders[] = {
+	[HV_BOOT] = order_prepare, [HV_STOP] = order_stop,
 	[HV_PREPARE] = order_prepare, [HV_LISTEN] = order_listen, [HV_MIGRATE] = order_migrate,
 	[HV_CONTINUE] = order_continue, [HV_CANCEL] = order_cancel, [HV_CONT] = order_cont,
 	[HV_QUIT] = order_end, [HV_KILL] = order_end, [HV_ANNOUNCE] = order_nothing,
@@ -534,6 +555,7 @@ static Order *const orders[] = {
 };
 
 static const char *const order_words[] = {
+	[HV_BOOT] = "boot", [HV_STOP] = "stop",
 	[HV_PREPARE] = "prepare", [HV_LISTEN] = "listen", [HV_MIGRATE] = "migrate",
 	[HV_CONTINUE] = "continue", [HV_CANCEL] = "cancel", [HV_CONT] = "cont",
 	[HV_QUIT] = "quit", [HV_KILL] = "kill", [HV_ANNOUNCE] = "announce", [HV_ADOPT] = "adopt",
@@ -597,7 +619,7 @@ static void on_order(World *world, Event *event)
 		answer_hanging(host, event);
 		return;
 	}
-	if (!host->hv.alive && operation != HV_PREPARE)
+	if (!host->hv.alive && operation != HV_PREPARE && operation != HV_BOOT)
 		ok = error_set(&err, ERROR_HYPERVISOR, "QEMU was killed by signal 9");
 	else
 		ok = orders[operation](host, &err);
@@ -618,19 +640,20 @@ static void answer_late(Host *host, Job *job, HvOperation operation, const Error
 
 void hypervisor_do(Host *host, Job *job, HvOperation operation)
 {
+	bool makes = operation == HV_PREPARE || operation == HV_BOOT;
 	Error err = ERROR_INIT;
 	Event *event;
 
 	/* The process is there at once, populating takes its time. */
-	if (operation == HV_PREPARE && !host->prepare_fails)
-		reset(host, HV_INMIGRATE);
+	if (makes && !host->prepare_fails)
+		reset(host, operation == HV_BOOT ? HV_PRELAUNCH : HV_INMIGRATE);
 	if (operation == HV_KILL && !host->hv.alive) {
 		answer_late(host, job, operation, NULL);
 		return;
 	}
 	if (operation == HV_ADOPT && (!job->has_vm || !host->hv.alive))
 		error_set(&err, ERROR_NOT_FOUND, "the process of VM vm1 is gone");
-	else if (operation != HV_KILL && operation != HV_PREPARE && (!job->has_vm || !host->hv.alive))
+	else if (operation != HV_KILL && !makes && (!job->has_vm || !host->hv.alive))
 		error_set(&err, ERROR_HYPERVISOR, "the VM has no process");
 	else if (operation != HV_KILL && is_deaf(host))
 		error_set(&err, ERROR_UNAVAILABLE, "there is no connection with the VM");
@@ -639,7 +662,7 @@ void hypervisor_do(Host *host, Job *job, HvOperation operation)
 		return;
 	}
 	event = world_schedule(host->world,
-			       after_monitor_us(host, operation == HV_PREPARE ? PREPARE_US : ORDER_US),
+			       after_monitor_us(host, makes ? PREPARE_US : ORDER_US),
 			       order_words[operation], on_order);
 	event->host = host;
 	event->number = host->generation;

@@ -492,6 +492,7 @@ static bool port_vm_changed(void *context, Migration *m, VmState state, Error *e
 		host->vm.seen_epoch = 0;
 	if (state == VM_MOVED)
 		host->vm.epoch = migration_record(m)->epoch;
+	watch_row(host);
 	return host_save_vm(host, err);
 }
 

@@ -55,6 +55,16 @@ static void judge_run_at_destination(World *world, bool has_record, const Migrat
 		world_break(world, "RULE: the destination runs a state that the source has gone past");
 }
 
+/* A stopped VM may be started wherever its row says that it is stopped. */
+void watch_row(Host *host)
+{
+	const Host *peer = world_peer(host);
+
+	if (host->world->options.manner == MANNER_COLD && host->vm.state == VM_STOPPED && peer->knows_vm &&
+	    peer->vm.state == VM_STOPPED && !host->world->resolved)
+		world_break(host->world, "RULE: both sides could start the VM");
+}
+
 void watch_guest_runs(Host *host)
 {
 	World *world = host->world;
@@ -63,6 +73,8 @@ void watch_guest_runs(Host *host)
 
 	if (world_peer(host)->hv.run_state == HV_RUNNING && !world->resolved)
 		world_break(world, "RULE: TWO GUESTS RUN");
+	if (world->options.manner == MANNER_COLD)
+		world_break(world, "RULE: the guest of a stopped VM runs");
 	if (host->name == SOURCE)
 		judge_run_at_source(world, has_record, record);
 	else
@@ -95,8 +107,21 @@ void watch_event(World *world)
 
 /* --- at the end --- */
 
+static Outcome outcome_of_stopped(const World *world)
+{
+	const Host *source = &world->hosts[SOURCE], *destination = &world->hosts[DESTINATION];
+
+	if (source->vm.state == VM_STOPPED)
+		return AT_SOURCE;
+	return source->vm.state == VM_MOVED && destination->knows_vm && destination->vm.state == VM_STOPPED ?
+		       AT_DESTINATION :
+		       HELD;
+}
+
 Outcome watch_outcome(const World *world)
 {
+	if (world->options.manner == MANNER_COLD)
+		return outcome_of_stopped(world);
 	if (world->hosts[SOURCE].hv.run_state == HV_RUNNING)
 		return AT_SOURCE;
 	if (world->hosts[DESTINATION].hv.run_state == HV_RUNNING)
@@ -107,6 +132,11 @@ Outcome watch_outcome(const World *world)
 static bool is_open(const MigrationRecord *record)
 {
 	return record->state == MIGRATION_ACTIVE || record->state == MIGRATION_STUCK;
+}
+
+static VmState at_home(const World *world)
+{
+	return world->options.manner == MANNER_COLD ? VM_STOPPED : VM_RUNNING;
 }
 
 static void judge_jobs(World *world)
@@ -127,13 +157,15 @@ static void judge_destination(World *world, bool here, const MigrationRecord *re
 		world_break(world, "END: dst has a migration in state %s with %llu bytes booked",
 			    migration_state_words[record->state],
 			    (unsigned long long)record->booked_bytes);
-	if (here && (!host->knows_vm || host->vm.state != VM_RUNNING))
+	if (here && (!host->knows_vm || host->vm.state != at_home(world)))
 		world_break(world, "END: the guest runs at dst, whose row says %s",
 			    host->knows_vm ? vm_state_words[host->vm.state] : "nothing");
-	if (here)
+	if (here && at_home(world) == VM_RUNNING)
 		return;
 	if (host->hv.alive)
 		world_break(world, "END: dst still has a hypervisor");
+	if (here)
+		return;
 	/* Where it may have run and ended its row stays, for its epoch. */
 	if (host->knows_vm && (host->vm.state != VM_STOPPED || !has_record || !record->activating))
 		world_break(world, "END: dst still has a row in state %s", vm_state_words[host->vm.state]);
@@ -141,7 +173,7 @@ static void judge_destination(World *world, bool here, const MigrationRecord *re
 
 static void judge_source(World *world, Outcome outcome, const MigrationRecord *record, bool has_record)
 {
-	static const VmState rows[OUTCOMES] = { VM_RUNNING, VM_MOVED, VM_HELD, VM_FAILED };
+	const VmState rows[OUTCOMES] = { at_home(world), VM_MOVED, VM_HELD, VM_FAILED };
 	const Host *host = &world->hosts[SOURCE];
 	bool ok = has_record && record->state == MIGRATION_OK;
 
@@ -154,6 +186,8 @@ static void judge_source(World *world, Outcome outcome, const MigrationRecord *r
 		world_break(world, "END: the guest runs at dst, src says %s", record->error);
 	if (outcome == AT_SOURCE && ok)
 		world_break(world, "END: the guest runs at src, whose record says done");
+	if (outcome == AT_SOURCE && world->options.manner == MANNER_COLD && host->hv.alive)
+		world_break(world, "END: src still has a process of the stopped VM");
 	if (outcome == AT_DESTINATION && host->hv.alive)
 		world_break(world, "END: src still has its copy");
 	if (outcome != LOST && host->vm.state != rows[outcome])
