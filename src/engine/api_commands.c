@@ -14,6 +14,7 @@
 #include "engine/key_transfer.h"
 #include "engine/keys.h"
 #include "engine/ledger.h"
+#include "engine/sealed_disks.h"
 #include "engine/vm_rekey.h"
 #include "wire/json.h"
 #include "vmm/vtpm.h"
@@ -282,6 +283,29 @@ static bool do_host_list(Engine *engine, ApiRequest *request, json_t *arguments,
 
 /* --- migrations --- */
 
+/* One that stands and is moved cold, or runs and is moved otherwise. */
+static bool check_state(const Vm *vm, MoveManner manner, Error *err)
+{
+	const VmRecord *record = &vm->record;
+	bool runs = record->state == VM_RUNNING && vm->handle;
+	bool stopped = (record->state == VM_STOPPED || record->state == VM_FAILED) && !vm->handle;
+
+	if (stopped && manner != MANNER_COLD)
+		return error_set(err, ERROR_CONFLICT, "VM %s is stopped here: --cold moves it so",
+				 record->name);
+	if (runs && manner == MANNER_COLD)
+		return error_set(err, ERROR_CONFLICT,
+				 "VM %s runs: --offline suspends it for the move, "
+				 "--cold is for a stopped one",
+				 record->name);
+	if (vm->stopping)
+		return error_set(err, ERROR_CONFLICT, "VM %s is being stopped", record->name);
+	if (stopped)
+		return sealed_disks_check_ended(vm, err);
+	return runs || error_set(err, ERROR_CONFLICT, "VM %s is not running here, state %s", record->name,
+				 vm_state_words[record->state]);
+}
+
 static bool check_migrate(const Vm *vm, const MigrationOptions *options, Error *err)
 {
 	if (vm->job)
@@ -291,9 +315,8 @@ static bool check_migrate(const Vm *vm, const MigrationOptions *options, Error *
 	if (vm->record.mode == SEAL_DISABLED && !vm->engine->config.policy.allow_disabled)
 		return error_set(err, ERROR_DENIED, "VM %s has mode disabled, which this host does not allow",
 				 vm->record.name);
-	if (vm->record.state != VM_RUNNING || !vm->handle)
-		return error_set(err, ERROR_CONFLICT, "VM %s is not running here, state %s",
-				 vm->record.name, vm_state_words[vm->record.state]);
+	if (!check_state(vm, options->manner, err))
+		return false;
 	if (options->max_downtime_ms < 1 || options->max_downtime_ms > MAX_DOWNTIME_MS)
 		return error_set(err, ERROR_USAGE, "max_downtime_ms %llu is outside 1..%d",
 				 (unsigned long long)options->max_downtime_ms, MAX_DOWNTIME_MS);
@@ -301,6 +324,19 @@ static bool check_migrate(const Vm *vm, const MigrationOptions *options, Error *
 		return error_set(err, ERROR_USAGE, "bandwidth %llu is below 1 MiB a second",
 				 (unsigned long long)options->bandwidth_bytes_s);
 	return true;
+}
+
+static bool manner_of(json_t *arguments, MoveManner *ret_manner, Error *err)
+{
+	const char *word = text_of(arguments, "manner");
+
+	*ret_manner = MANNER_LIVE;
+	for (int i = 0; word && i < MANNER_COUNT; i++)
+		if (!strcmp(word, move_manner_words[i])) {
+			*ret_manner = (MoveManner)i;
+			return true;
+		}
+	return !word || error_set(err, ERROR_USAGE, "manner \"%.64s\" is not live, offline or cold", word);
 }
 
 static bool do_migrate(Engine *engine, ApiRequest *request, json_t *arguments, Error *err)
@@ -319,7 +355,7 @@ static bool do_migrate(Engine *engine, ApiRequest *request, json_t *arguments, E
 	Migration *migration;
 	Job *job;
 
-	if (!vm || !check_migrate(vm, &options, err) ||
+	if (!vm || !manner_of(arguments, &options.manner, err) || !check_migrate(vm, &options, err) ||
 	    !store_get(engine->store, STORE_HOSTS, text_of(arguments, "destination"), &host, err))
 		return false;
 	if (channels < 1 || channels > LIMIT_STREAM_CHANNELS - 1)
@@ -327,13 +363,17 @@ static bool do_migrate(Engine *engine, ApiRequest *request, json_t *arguments, E
 				 (unsigned long long)channels, LIMIT_STREAM_CHANNELS - 1);
 	if (!strcmp(host.id, engine->host_id))
 		return error_set(err, ERROR_USAGE, "%s is this host", host.id);
+	/* What a life that ended left of a change of key: as before a start. */
+	if (options.manner == MANNER_COLD &&
+	    !vm_rekey_before_start(engine, &vm->record.manifest, vm, err))
+		return false;
 	/* Into its row with the first entry of the migration, so that a restart knows it. */
 	disks_out_choose(engine, &vm->record);
 	/* With a TPM a copy would be a second one, and its state older by the time it is used. */
 	if (options.keep_keys && vm->record.manifest.tpm)
 		return error_set(err, ERROR_USAGE, "VM %s has a TPM: its keys cannot be kept here too",
 				 vm->record.name);
-	if (!disks_out_check(&vm->record.manifest, err) || !key_transfer_check_leaving(engine, vm, err))
+	if (!disks_out_check(vm, host.id, err) || !key_transfer_check_leaving(engine, vm, err))
 		return false;
 	migration = migration_new_source(&engine->ports, &vm->record, &host, &options, err);
 	job = migration ? job_new(engine, migration, vm) : NULL;
@@ -588,7 +628,8 @@ static const Command commands[] = {
 	    { "channels", JSON_INTEGER, true },
 	    { "bandwidth", JSON_INTEGER, true },
 	    { "max_downtime_ms", JSON_INTEGER, true },
-	    { "keep_keys", JSON_TRUE, true } } },
+	    { "keep_keys", JSON_TRUE, true },
+	    { "manner", JSON_STRING, true } } },
 	{ "evidence",
 	  evidence_do,
 	  { { "migration", JSON_STRING, false }, { "piece", JSON_STRING, true } } },

@@ -254,6 +254,7 @@ static const ConfigRow rows[] = {
 	COUNT("transfer_seconds", config_set_seconds_as_ms, policy.transfer_ms, 1, SECONDS_MAX),
 	COUNT("max_channels", set_channels, policy.max_channels, 1, LIMIT_STREAM_CHANNELS - 1),
 	{ "aead", set_aead, offsetof(Config, policy.aead), false, LIMIT_NAME },
+	{ "disks", config_set_disks, offsetof(Config, disks), false },
 	{ "log_level", set_level, offsetof(Config, log_level), false },
 };
 
@@ -359,6 +360,16 @@ bool config_load(const char *path, Config *ret_config, Error *err)
 	return config_read_group(path, config_root_setting(&file), rows, ARRAY_SIZE(rows),
 				 ret_config, err) &&
 	       finish(path, &file, ret_config, err);
+}
+
+ConfigDisks config_disks(const Config *config, const char *domain)
+{
+	ConfigDisks disks = config->disks;
+
+	for (size_t i = 0; i < config->trust_count; i++)
+		if (!strcmp(config->trust[i].domain, domain) && config->trust[i].disks)
+			disks = config->trust[i].disks;
+	return disks ? disks : CONFIG_DISKS_ANY;
 }
 
 void config_release(Config *config)

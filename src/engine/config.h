@@ -7,7 +7,7 @@
 
 #include "base/log.h"
 #include "migration/migration.h"
-#include "role/keyd_messages.h"
+#include "role/keylink_messages.h"
 #include "vmm/resources.h"
 
 enum {
@@ -16,10 +16,19 @@ enum {
 		200, /* characters of a directory in which we make names of our own */
 };
 
+/* How disks that are copied may come from, and go to, other hosts. Shared ones are not concerned. */
+typedef enum ConfigDisks {
+	CONFIG_DISKS_UNSAID,
+	CONFIG_DISKS_ANY,
+	CONFIG_DISKS_SEALED,	/* as ciphertext only, their keys are handed over */
+	CONFIG_DISKS_FRESH_KEY, /* never so: an encrypted one gets a key of the destination's own */
+} ConfigDisks;
+
 typedef struct ConfigTrust {
 	char domain[LIMIT_DOMAIN];
 	char root[LIMIT_PATH];
 	char crl[LIMIT_PATH];
+	ConfigDisks disks;
 } ConfigTrust;
 
 /* What a helper of the key manager is told: role/key_messages.h. */
@@ -50,6 +59,13 @@ typedef struct ConfigKeys {
 	/* PEM: what the key manager signs by, and what is sealed for it; all "" or none */
 	char certificate[LIMIT_PATH], key[LIMIT_PATH];
 	char agree_certificate[LIMIT_PATH], agree_key[LIMIT_PATH];
+	/* Another host's key manager in the place of one's own; "": none */
+	char manager_address[LIMIT_ADDRESS], manager_id[LIMIT_SPIFFE_ID];
+	uint16_t manager_port;
+	/* Where other hosts of the domain find ours, and which; "": nowhere */
+	char serve_address[LIMIT_ADDRESS];
+	uint16_t serve_port;
+	KeylinkServe hosts;
 } ConfigKeys;
 
 typedef struct Config {
@@ -76,6 +92,7 @@ typedef struct Config {
 	bool aead_measured;	 /* aead = "auto" */
 	unsigned int max_vcpus;	 /* of an incoming VM; 0: as many as this host has online */
 	unsigned int per_domain; /* reservations at once from all hosts of one domain */
+	ConfigDisks disks;	 /* where a domain's own entry says nothing */
 	Resources resources;
 	MigrationPolicy policy;
 } Config;
@@ -84,5 +101,8 @@ typedef struct Config {
  * In either case the caller releases what is in *ret_config by config_release. */
 MUST_CHECK bool config_load(const char *path, Config *ret_config, Error *err);
 void config_release(Config *config);
+
+/* What holds for disks from and to this domain; never CONFIG_DISKS_UNSAID. */
+ConfigDisks config_disks(const Config *config, const char *domain);
 
 #endif

@@ -77,6 +77,8 @@ MUST_CHECK bool config_read_endpoint(const char *path, const config_setting_t *s
 
 /* What names mean on this host; target is Config. */
 ConfigSet config_set_trust;
+/* Target is ConfigDisks. */
+ConfigSet config_set_disks;
 ConfigSet config_set_pools;
 ConfigSet config_set_networks;
 

@@ -32,6 +32,22 @@ static bool set_domains(const char *path, const config_setting_t *setting, const
 	return true;
 }
 
+bool config_set_disks(const char *path, const config_setting_t *setting, const ConfigRow *row,
+		      void *target, Error *err)
+{
+	static const char *const words[] = { [CONFIG_DISKS_UNSAID] = "",
+					     [CONFIG_DISKS_ANY] = "any",
+					     [CONFIG_DISKS_SEALED] = "sealed",
+					     [CONFIG_DISKS_FRESH_KEY] = "fresh-key" };
+	unsigned int kind = 0;
+
+	(void)row;
+	if (!config_read_word(path, setting, words + 1, ARRAY_SIZE(words) - 1, &kind, err))
+		return false;
+	*(ConfigDisks *)target = (ConfigDisks)(kind + 1);
+	return true;
+}
+
 bool config_set_trust(const char *path, const config_setting_t *setting, const ConfigRow *row,
 		      void *target, Error *err)
 {
@@ -39,6 +55,7 @@ bool config_set_trust(const char *path, const config_setting_t *setting, const C
 		{ "domain", config_set_domain, offsetof(ConfigTrust, domain), true, LIMIT_DOMAIN },
 		{ "root", config_set_text, offsetof(ConfigTrust, root), true, LIMIT_PATH },
 		{ "crl", config_set_text, offsetof(ConfigTrust, crl), false, LIMIT_PATH },
+		{ "disks", config_set_disks, offsetof(ConfigTrust, disks), false },
 	};
 	Config *config = target;
 	const ConfigTrust *trust = config->trust;
@@ -100,6 +117,7 @@ bool config_set_pools(const char *path, const config_setting_t *setting, const C
 		  LIMIT_PATH },
 		{ "direct", config_set_bool, offsetof(PoolResource, direct), false },
 		{ "own", config_set_bool, offsetof(PoolResource, own), false },
+		{ "sealed", config_set_bool, offsetof(PoolResource, sealed), false },
 		{ "local", config_set_bool, offsetof(PoolResource, access.local), false },
 		{ "domains", set_domains, offsetof(PoolResource, access), false },
 	};
@@ -115,11 +133,17 @@ bool config_set_pools(const char *path, const config_setting_t *setting, const C
 	(void)row;
 	if (!config_read_list(path, setting, &list, err))
 		return false;
-	for (size_t i = 0; i < resources->pools_count; i++)
+	for (size_t i = 0; i < resources->pools_count; i++) {
+		if (pools[i].sealed && !pools[i].own)
+			return config_wrong(
+				path, element(setting, i), err,
+				"is \"sealed\" and not \"own\": what several hosts reach "
+				"is not copied");
 		for (size_t j = 0; j < i; j++)
 			if (!check_apart(path, element(setting, i), pools[i].name, &pools[i].access,
 					 pools[j].name, &pools[j].access, err))
 				return false;
+	}
 	return true;
 }
 

@@ -11,6 +11,7 @@ struct DiskDaemon {
 	bool let_go;	      /* by its owner: freed with its process */
 	bool stopped;	      /* in order: that it ends is no news */
 	DiskDaemonDone *done; /* of what is under way */
+	DiskDaemonDone *gone; /* NULL: its owner is not told */
 	void *context;
 };
 
@@ -25,13 +26,15 @@ static void on_gone(void *context, VmmVm *vm, const Error *cause)
 {
 	DiskDaemon *daemon = context;
 
-	if (!daemon->stopped && !daemon->let_go)
-		log_warning(daemon->engine->log, "disk %zu: what receives it ended: %s",
-			    daemon->disk, cause->text);
 	daemon->vm = NULL;
 	vmm_free(vm);
 	if (daemon->let_go)
 		forget(daemon);
+	else if (daemon->gone)
+		daemon->gone(daemon->context, cause);
+	else if (!daemon->stopped)
+		log_warning(daemon->engine->log, "disk %zu: its storage daemon ended: %s",
+			    daemon->disk, cause->text);
 }
 
 /* Its connection to the mover tells what matters. */
@@ -42,7 +45,7 @@ static void on_lost(void *context, VmmVm *vm, const Error *cause)
 	(void)vm;
 	if (!daemon->let_go)
 		log_warning(daemon->engine->log,
-			    "disk %zu: lost the monitor of what receives it: %s", daemon->disk,
+			    "disk %zu: lost the monitor of its storage daemon: %s", daemon->disk,
 			    cause->text);
 }
 
@@ -110,8 +113,18 @@ DiskDaemon *disk_daemon_start(Engine *engine, const StorageDaemonStart *start, D
 
 static bool is_there(const DiskDaemon *daemon, Error *err)
 {
-	return daemon->vm ||
-	       error_set(err, ERROR_HYPERVISOR, "what receives disk %zu has ended", daemon->disk);
+	return daemon->vm || error_set(err, ERROR_HYPERVISOR,
+				       "the storage daemon of disk %zu has ended", daemon->disk);
+}
+
+void disk_daemon_tell(DiskDaemon *daemon, DiskDaemonDone *gone)
+{
+	daemon->gone = gone;
+}
+
+VmmVm *disk_daemon_vm(const DiskDaemon *daemon)
+{
+	return daemon->vm;
 }
 
 bool disk_daemon_connect(DiskDaemon *daemon, int *ret_fd, Error *err)
@@ -151,23 +164,65 @@ void disk_daemon_end(DiskDaemon *daemon)
 	}
 }
 
-/* What its monitor says does not matter any more. */
+static void on_retired(void *context, const Error *err)
+{
+	DiskDaemon *daemon = context;
+	Error failure = ERROR_INIT;
+
+	/* Cancelled: the engine ends, and the daemon goes on to its own end. */
+	if (!err || !daemon->vm || err->category == ERROR_CANCELLED)
+		return;
+	log_warning(daemon->engine->log, "disk %zu: its storage daemon does not end: %s",
+		    daemon->disk, err->text);
+	if (!vmm_kill(daemon->vm, &failure))
+		log_warning(daemon->engine->log, "disk %zu: %s", daemon->disk, failure.text);
+}
+
+void disk_daemon_retire(DiskDaemon *daemon)
+{
+	Error err = ERROR_INIT;
+
+	daemon->let_go = true;
+	if (!daemon->vm || !storage_daemon_stop(daemon->vm, on_retired, daemon, &err))
+		disk_daemon_end(daemon);
+}
+
+/* --- of an engine before us --- */
+
 static void on_adopted(void *context, VmmRunState state, const Error *err)
 {
-	(void)context;
+	DiskDaemon *daemon = context;
+
 	(void)state;
-	(void)err;
+	/* Of one that is to end, what its monitor says does not matter any more. */
+	if (!daemon->let_go)
+		daemon->done(daemon->context, err);
+}
+
+DiskDaemon *disk_daemon_adopt(Engine *engine, const char *instance, size_t disk,
+			      DiskDaemonDone *done, void *context, Error *err)
+{
+	DiskDaemon *daemon = daemon_new(engine, err);
+
+	if (!daemon)
+		return NULL;
+	daemon->disk = disk;
+	daemon->done = done;
+	daemon->context = context;
+	daemon->vm = vmm_adopt(&vmm_driver_qemu, engine->base, &engine->config.resources, instance,
+			       &events, daemon, on_adopted, daemon, err);
+	if (daemon->vm)
+		return daemon;
+	forget(daemon);
+	return NULL;
 }
 
 void disk_daemon_end_orphan(Engine *engine, const char *instance)
 {
 	Error err = ERROR_INIT;
-	DiskDaemon *daemon = daemon_new(engine, &err);
+	DiskDaemon *daemon = disk_daemon_adopt(engine, instance, 0, NULL, NULL, &err);
 
-	if (daemon)
-		daemon->vm = vmm_adopt(&vmm_driver_qemu, engine->base, &engine->config.resources,
-				       instance, &events, daemon, on_adopted, NULL, &err);
-	if (err.category && err.category != ERROR_NOT_FOUND)
+	if (!daemon && err.category != ERROR_NOT_FOUND)
 		log_warning(engine->log, "%s: %s", instance, err.text);
 	disk_daemon_end(daemon);
 }

@@ -43,6 +43,14 @@ uint64_t disk_key_version(const ManifestDisk *disk)
 	return disk->key_version ? disk->key_version : 1;
 }
 
+/* Of a disk that nobody remembers it is the first version that is left: a rotation alone leaves the image
+ * with that, and a change of key destroys what was before. */
+static bool is_likelier(const DiskKeyFound *found, const KeyRecord *key)
+{
+	return key->state != KEY_DESTROYED &&
+	       (found->image == KEY_DESTROYED || key->version <= found->image_version);
+}
+
 void disk_key_consider(DiskKeyFound *found, const ManifestDisk *disk, const KeyRecord *key)
 {
 	bool same = found->any && !memcmp(found->newest.id, key->id, sizeof(key->id));
@@ -54,8 +62,10 @@ void disk_key_consider(DiskKeyFound *found, const ManifestDisk *disk, const KeyR
 		return;
 	if (!same)
 		*found = (DiskKeyFound){ .any = true, .image = KEY_DESTROYED };
-	if (key->version == disk_key_version(disk))
+	if (disk->key_version ? key->version == disk->key_version : is_likelier(found, key)) {
 		found->image = key->state;
+		found->image_version = key->version;
+	}
 	/* One that came back by a migration follows what was destroyed here, with the same version. */
 	if (key->version >= found->newest.version || !same)
 		found->newest = *key;
@@ -167,14 +177,14 @@ static void on_opened(void *context, IpcMessage *answer, const Error *err)
 
 static bool open_key(DiskKeys *keys, Error *err)
 {
-	const ManifestDisk *disk = &keys->manifest.disks[keys->disk];
-	KeydOpen request = { .version = disk_key_version(disk), .epoch = keys->epoch };
+	const DiskKeyFound *found = &keys->found[keys->disk];
+	KeydOpen request = { .version = found->image_version, .epoch = keys->epoch };
 
 	memcpy(request.who, keys->who, sizeof(request.who));
 	memcpy(request.vm, keys->manifest.uuid, sizeof(request.vm));
 	if (keys->comes)
 		memcpy(request.migration, keys->migration, sizeof(request.migration));
-	memcpy(request.id, keys->found[keys->disk].newest.id, sizeof(request.id));
+	memcpy(request.id, found->newest.id, sizeof(request.id));
 	return keys_request(keys->engine, KEYD_OPEN, &keyd_open_schema, &request, KEYD_OPENED,
 			    on_opened, keys, &keys->opened[keys->disk], err);
 }
@@ -324,9 +334,17 @@ DiskKeys *disk_keys_new(Engine *engine, const DiskKeysWanted *wanted, DiskKeysDo
 
 void disk_keys_name(const DiskKeys *keys, Manifest *manifest)
 {
-	for (size_t i = 0; i < manifest->disks_count; i++)
-		if (manifest->disks[i].encryption == DISK_LUKS)
-			memcpy(manifest->disks[i].key, keys->found[i].newest.id, KEY_ID_BYTES);
+	for (size_t i = 0; i < manifest->disks_count; i++) {
+		ManifestDisk *disk = &manifest->disks[i];
+		const DiskKeyFound *found = &keys->found[i];
+
+		if (disk->encryption != DISK_LUKS)
+			continue;
+		memcpy(disk->key, found->newest.id, KEY_ID_BYTES);
+		/* Once it is known it is not guessed again. */
+		if (!disk->key_version && found->image_version > 1)
+			disk->key_version = found->image_version;
+	}
 }
 
 void disk_keys_give(DiskKeys *keys, ResolvedVm *vm)

@@ -21,7 +21,8 @@ uint64_t disk_key_version(const ManifestDisk *disk);
 typedef struct DiskKeyFound {
 	bool any;
 	KeyRecord newest; /* its newest version */
-	KeyState image;	  /* state of the version that the image is encrypted for */
+	KeyState image;	  /* state of the version that the image is encrypted for, */
+	uint64_t image_version; /* 0: it was not met. If the disk says none, the first that is left */
 } DiskKeyFound;
 
 /* Looks at one key of the VM, in the order in which the key manager lists them. Of several for a
@@ -63,7 +64,8 @@ bool disk_keys_needed(const DiskKeysWanted *wanted);
 DiskKeys *disk_keys_new(Engine *engine, const DiskKeysWanted *wanted, DiskKeysDone *done,
 			void *context, Error *err);
 
-/* Once done: fills in disks[].key of the same disks. */
+/* Once done: fills in disks[].key of the same disks, and the version where it says none and it is not the
+ * first. */
 void disk_keys_name(const DiskKeys *keys, Manifest *manifest);
 /* Once done: gives the descriptors to a VM of the same disks. */
 void disk_keys_give(DiskKeys *keys, ResolvedVm *vm);

@@ -150,7 +150,11 @@ static bool open_state(Engine *engine, Error *err)
 		return false;
 	snprintf(path, sizeof(path), "%s/sealift.db", config->state_directory);
 	engine->store = store_open(path, err);
-	return engine->store;
+	if (!engine->store)
+		return false;
+	/* Behind the store, which is one process's. */
+	snprintf(path, sizeof(path), "%s/pool-mark", config->state_directory);
+	return image_create_read_mark(path, engine->config.resources.mark, err);
 }
 
 static void warn_of_weakness(Engine *engine)

@@ -8,6 +8,7 @@
  *	keys*.c        the key manager: start, restart, who may ask for what
  *	connections.c  control connections: hello, routing to migrations
  *	job_disks*.c   its disks that are copied
+ *	cold_boot.c    the hypervisor of a stopped VM that leaves
  *	jobs.c         one migration's timers, mover, sockets
  *	ports.c        the table through which a migration acts
  *	hypervisor.c   its part about the hypervisor
@@ -19,6 +20,7 @@
  *	disk_keys.c    what opens encrypted ones
  *	key_ends.c     keys whose end is owed
  *	vm_tpm.c       what opens their TPMs
+ *	sealed_disks.c storage daemons between them and their disks
  *	vm_rekey*.c    new keys for the disks of VMs that run
  *	quota.c        what it gives at most
  *	recovery.c     what was under way before a restart
@@ -47,8 +49,10 @@ typedef struct Engine Engine;
 typedef struct Vm Vm;
 typedef struct Connection Connection;
 typedef struct ApiRequest ApiRequest;
+typedef struct ColdBoot ColdBoot;
 typedef struct DisksIn DisksIn;
 typedef struct DisksOut DisksOut;
+typedef struct SealedDisks SealedDisks;
 typedef struct KeyManager KeyManager;
 typedef struct Creation Creation;
 
@@ -63,6 +67,7 @@ struct Vm {
 	struct DiskKeys *disk_keys;	 /* disk_keys.h: while its hypervisor reads them; else NULL */
 	struct TpmKeys *tpm_keys;	 /* vm_tpm.h: the same */
 	struct VmRekey *rekey;		 /* vm_rekey.h: under way; else NULL */
+	SealedDisks *sealed_disks;	 /* sealed_disks.h: NULL if none has a storage daemon */
 	struct {
 		bool look;		       /* what is owed is to be looked at */
 		bool left;		       /* an earlier one is not over */
@@ -112,6 +117,7 @@ struct Job {
 	ResolvedVm *incoming;  /* destination: what the manifest's names mean here, open */
 	struct DisksIn *disks_in;   /* job_disks.h */
 	struct DisksOut *disks_out;
+	ColdBoot *cold_boot; /* cold_boot.h: while its hypervisor is being started; else NULL */
 	char last_phase[LIMIT_NAME];
 };
 

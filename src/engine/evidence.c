@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "crypto/base64.h"
+#include "role/keylink_messages.h"
 
 enum { PIECES = STATEMENT_KIND_COUNT + KEY_DOCUMENT_COUNT };
 
@@ -56,6 +57,13 @@ static bool find(Engine *engine, Search *search, Error *err)
 	       error_set(err, ERROR_CONFLICT, "\"%.64s\" names several migrations", search->prefix);
 }
 
+/* Between two hosts of one key manager nothing of it is signed: its log tells of such a move. */
+static bool is_evidence(const Buffer *cms)
+{
+	return cms->used < strlen(HANDOVER_MAGIC) ||
+	       memcmp(cms->data, HANDOVER_MAGIC, strlen(HANDOVER_MAGIC)) != 0;
+}
+
 static bool list(Engine *engine, const MigrationRecord *record, json_t *pieces, Error *err)
 {
 	for (unsigned int piece = 0; piece < PIECES; piece++) {
@@ -64,9 +72,9 @@ static bool list(Engine *engine, const MigrationRecord *record, json_t *pieces, 
 		Error probe = ERROR_INIT;
 
 		name_piece(piece, name);
-		if (read_piece(engine, record->id, piece, &cms, &probe))
+		if (read_piece(engine, record->id, piece, &cms, &probe) && is_evidence(&cms))
 			(void)json_array_append_new(pieces, json_string(name));
-		else if (probe.category != ERROR_NOT_FOUND)
+		else if (probe.category && probe.category != ERROR_NOT_FOUND)
 			return *err = probe, false;
 	}
 	return true;

@@ -4,9 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/cold_boot.h"
 #include "engine/engine.h"
 #include "engine/job_disks.h"
 #include "engine/key_transfer.h"
+#include "engine/sealed_disks.h"
 
 static const char incoming_socket[] = "incoming.sock";
 static const char outgoing_socket[] = "outgoing.sock";
@@ -33,6 +35,8 @@ static HvRunState run_state_of(VmmRunState state)
 		return HV_RUNNING;
 	case VMM_RUN_PAUSED:
 		return HV_PAUSED;
+	case VMM_RUN_PRELAUNCH:
+		return HV_PRELAUNCH;
 	case VMM_RUN_INMIGRATE:
 		return HV_INMIGRATE;
 	case VMM_RUN_POSTMIGRATE:
@@ -151,6 +155,7 @@ static void event_exit(void *context, VmmVm *handle, const Error *cause)
 	stopping = TAKE_PTR(vm->stopping);
 	vm->handle = NULL;
 	vmm_free(handle);
+	sealed_disks_end(vm);
 	if (vm->starting)
 		api_fail(TAKE_PTR(vm->starting), cause);
 	if (job && !fate_keep_end(job, cause)) {
@@ -161,7 +166,10 @@ static void event_exit(void *context, VmmVm *handle, const Error *cause)
 		if (!vm_save(vm, &err))
 			log_warning(vm->engine->log, "vm=%s: %s", vm->record.name, err.text);
 	}
-	if (stopping)
+	/* Its disks are free for another start once their storage daemons have ended. */
+	if (stopping && !job && vm->sealed_disks)
+		vm->stopping = stopping;
+	else if (stopping)
 		api_return(stopping, NULL);
 }
 
@@ -188,6 +196,10 @@ static void report(Vm *vm, HvOperation operation, const Error *err)
 static void done_migrate(void *context, const Error *err)
 {
 	report(context, HV_MIGRATE, err);
+}
+static void done_stop(void *context, const Error *err)
+{
+	report(context, HV_STOP, err);
 }
 static void done_continue(void *context, const Error *err)
 {
@@ -395,6 +407,7 @@ static bool kill_hypervisor(Job *job, Error *err)
 	Error not_there = ERROR_INIT;
 
 	vmm_twin_free(TAKE_PTR(job->twin));
+	cold_boot_forget(job);
 	disks_in_undo(job);
 	if (vm && vm->handle)
 		return vmm_kill(vm->handle, err);
@@ -421,6 +434,8 @@ static bool operate(Job *job, HvOperation operation, Error *err)
 		return error_set(err, ERROR_NOT_FOUND, "there is no such VM here");
 	if (operation == HV_PREPARE)
 		return prepare(job, err);
+	if (operation == HV_BOOT)
+		return cold_boot(job, err);
 	if (operation == HV_ADOPT)
 		return adopt(job, err);
 	if (!handle)
@@ -440,6 +455,8 @@ static bool operate(Job *job, HvOperation operation, Error *err)
 		job->channels_given = 0;
 		return vmm_incoming_listen(handle, incoming_socket, multifd_channels(job->migration),
 					   done_listen, job->vm, err);
+	case HV_STOP:
+		return vmm_stop(handle, done_stop, job->vm, err);
 	case HV_MIGRATE:
 		return migrate(job, err);
 	case HV_CONTINUE:
@@ -447,6 +464,9 @@ static bool operate(Job *job, HvOperation operation, Error *err)
 	case HV_CANCEL:
 		return vmm_cancel(handle, done_cancel, job->vm, err);
 	case HV_CONT:
+		/* No step asks for it; were one to, the VM would run where nobody started it. */
+		if (migration_record(job->migration)->manner == MANNER_COLD)
+			return error_set(err, ERROR_INTERNAL, "a VM that is moved cold does not run");
 		return vmm_cont(handle, done_cont, job->vm, err);
 	case HV_QUIT:
 		return vmm_quit(handle, done_quit, job->vm, err);

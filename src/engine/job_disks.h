@@ -9,21 +9,23 @@
  *
  * At the source the VM's hypervisor mirrors each disk (vmm/disk_mirror.h) to a socket of ours, whose
  * connection goes to the mover. After the move its image and key are destroyed.
+ *
+ * A disk that is copied as ciphertext (transfer DISK_COPIED_SEALED) is mirrored by the storage daemon
+ * that has its image and no key (sealed_disks.h), and received by such a one. Its key is handed over as
+ * that of a shared disk is (key_transfer.h), and opens the image at the switchover, in the VM's
+ * hypervisor itself.
  */
 #ifndef SEALIFT_ENGINE_JOB_DISKS_H
 #define SEALIFT_ENGINE_JOB_DISKS_H
 
 #include "engine/engine.h"
 
-/* Copied disks of one VM. QEMU 10.0 was seen to hang, its guest with it, where the destination failed
- * while a second mirror began (bdrv_graph_wrlock in mirror_start). */
-enum { COPIES_MAX = 1 };
-
 /* --- destination: job_disks_in.c --- */
 
-/* Whether all disks of a VM that is to come can come as they are said to. ERROR_DENIED: one as ciphertext,
- * which this version does not take. */
-MUST_CHECK bool disks_in_check(const Manifest *manifest, Error *err);
+/* Whether all disks of a VM that is to come from this domain may come as they are said to. ERROR_DENIED:
+ * one is copied in a way that this host's configuration does not allow. */
+MUST_CHECK bool disks_in_check(const Engine *engine, const char *domain, const Manifest *manifest,
+			       Error *err);
 /* A copy gets a key of ours: which one opens it at the peer says nothing here, and is taken out of the
  * manifest. Such a manifest is not for manifest_check until the copies are made. */
 void disks_in_forget_keys(Manifest *manifest);
@@ -44,8 +46,12 @@ void disks_in_free(Job *job);
 
 /* Says in the manifest of a VM that is about to leave how its disks come along, by their pools. */
 void disks_out_choose(const Engine *engine, VmRecord *vm);
-/* Whether it may leave so. ERROR_CONFLICT. */
-MUST_CHECK bool disks_out_check(const Manifest *manifest, Error *err);
+/* Whether it may leave so, to this host. ERROR_CONFLICT; ERROR_DENIED: by the configuration. */
+MUST_CHECK bool disks_out_check(const Vm *vm, const char *peer_id, Error *err);
+/* Whether a disk may be copied from or to a domain in the way that its manifest says: "disks" in the
+ * configuration. ERROR_DENIED. */
+MUST_CHECK bool disks_check_policy(const Engine *engine, const char *domain, const ManifestDisk *disk,
+				   Error *err);
 /* HV_MIRROR, HV_DETACH, HV_UNMIRROR: answered by migration_on_hv_done. */
 MUST_CHECK bool disks_out_mirror(Job *job, Error *err);
 MUST_CHECK bool disks_out_detach(Job *job, Error *err);

@@ -78,16 +78,20 @@ static bool start_daemon(CopyIn *copy, Error *err)
 {
 	DisksIn *disks = copy->disks;
 	ResolvedVm *incoming = disks->job->incoming;
+	const ManifestDisk *disk = disk_of(copy);
+	bool sealed = disk->transfer == DISK_COPIED_SEALED;
 	char domain[LIMIT_DOMAIN], instance[LIMIT_NAME];
 	const StorageDaemonStart start = { .resources = &disks->engine->config.resources,
 					   .instance = instance,
 					   .vm = incoming,
 					   .disk = copy->disk,
-					   .export_name = disk_of(copy)->volume,
+					   .sealed = sealed,
+					   .export_name = disk->volume,
 					   .deadline_ms = DAEMON_START_MS };
 
 	name_daemon(disks->job->vm, copy->disk, instance);
-	if (!resources_open_copy(start.resources, domain_of(disks, domain), copy->disk, 0, incoming, err))
+	if (!resources_open_copy(start.resources, domain_of(disks, domain), copy->disk,
+				 sealed ? disk->stored_bytes : 0, incoming, err))
 		return false;
 	copy->made = !fstat(incoming->disks[copy->disk].fd, &copy->image);
 	incoming->disks[copy->disk].secret_fd = disk_make_secret_fd(copy->make);
@@ -106,8 +110,10 @@ static void on_made(void *context, const Error *err)
 
 	if (!err) {
 		/* It is opened by a key of ours from now on; a restart finds both by the VM's row. */
-		memcpy(disk_of(copy)->key, disk_make_key(copy->make), KEY_ID_BYTES);
-		memcpy(own->key, disk_of(copy)->key, KEY_ID_BYTES);
+		if (own->transfer == DISK_COPIED) {
+			memcpy(disk_of(copy)->key, disk_make_key(copy->make), KEY_ID_BYTES);
+			memcpy(own->key, disk_of(copy)->key, KEY_ID_BYTES);
+		}
 		disks->job->vm->record.copies |= UINT64_C(1) << copy->disk;
 	}
 	if (err || !vm_save(disks->job->vm, &failure) || !start_daemon(copy, &failure))
@@ -122,6 +128,14 @@ static bool make_disk(CopyIn *copy, Error *err)
 	Manifest *wanted = &disks->attached;
 
 	*wanted = disks->job->incoming->manifest;
+	/* Ciphertext comes into an empty file, header and all. */
+	if (disk_of(copy)->transfer == DISK_COPIED_SEALED) {
+		ManifestDisk *file = &wanted->disks[copy->disk];
+
+		file->encryption = DISK_PLAIN;
+		file->size_bytes = file->stored_bytes;
+		memset(file->key, 0, sizeof(file->key));
+	}
 	keys_migration(record, who);
 	copy->make = disk_make_new(disks->engine,
 				   &(DiskMakeWanted){ .manifest = wanted,
@@ -148,17 +162,12 @@ static void make_next(DisksIn *disks)
 		fail(disks, &err);
 }
 
-bool disks_in_check(const Manifest *manifest, Error *err)
+bool disks_in_check(const Engine *engine, const char *domain, const Manifest *manifest, Error *err)
 {
-	size_t copies = manifest_copies(manifest);
-
 	for (size_t i = 0; i < manifest->disks_count; i++)
-		if (manifest->disks[i].transfer == DISK_COPIED_SEALED)
-			return error_set(err, ERROR_DENIED,
-					 "disk %s/%s: this host takes no disks as ciphertext",
-					 manifest->disks[i].pool, manifest->disks[i].volume);
-	return copies <= COPIES_MAX ||
-	       error_set(err, ERROR_DENIED, "%zu disks would be copied, at most %d are", copies, COPIES_MAX);
+		if (!disks_check_policy(engine, domain, &manifest->disks[i], err))
+			return false;
+	return true;
 }
 
 void disks_in_forget_keys(Manifest *manifest)
@@ -250,14 +259,17 @@ static bool open_all(DisksIn *disks, Error *err)
 		return error_set(err, ERROR_HYPERVISOR, "the VM has no process");
 	}
 	*attach = (Attach){ disks->engine, disks->job->serial };
-	for (size_t i = 0; i < incoming->manifest.disks_count; i++)
+	for (size_t i = 0; i < incoming->manifest.disks_count; i++) {
 		incoming->disks[i].late = false;
+		/* Of the time when keys came; they are wiped. */
+		cleanup_fd(&incoming->disks[i].secret_fd);
+		incoming->disks[i].secret_fd = -1;
+	}
 	for (size_t i = 0; ok && i < disks->count; i++) {
 		ResolvedDisk *disk = &incoming->disks[disks->copies[i].disk];
 
 		disk->late = true;
-		if (disks->keys)
-			disk->secret_fd = disk_keys_fd(disks->keys, i);
+		disk->secret_fd = disks->keys ? disk_keys_fd(disks->keys, i) : -1;
 		ok = resources_judge_copy(&disks->engine->config.resources, domain_of(disks, domain),
 					  disks->copies[i].disk, incoming, err);
 	}
@@ -283,12 +295,18 @@ static bool ask_keys(DisksIn *disks, Error *err)
 {
 	const MigrationRecord *record = migration_record(disks->job->migration);
 	char who[KEY_WHO_SIZE];
-	const DiskKeysWanted wanted = { .manifest = &disks->attached, .epoch = record->epoch, .who = who };
+	const DiskKeysWanted wanted = { .manifest = &disks->attached,
+					.epoch = record->epoch,
+					.who = who,
+					.migration = record->id };
 
 	disks->attached = disks->job->incoming->manifest;
 	disks->attached.disks_count = disks->count;
-	for (size_t i = 0; i < disks->count; i++)
+	for (size_t i = 0; i < disks->count; i++) {
 		disks->attached.disks[i] = *disk_of(&disks->copies[i]);
+		/* It is here: whether its key was made here or came by the migration, it opens it. */
+		disks->attached.disks[i].transfer = DISK_STAYS;
+	}
 	if (!disk_keys_needed(&wanted))
 		return open_all(disks, err);
 	keys_migration(record, who);

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "engine/key_ends.h"
 #include "engine/key_backends.h"
+#include "engine/keys_link.h"
 #include "sandbox/sandbox.h"
 #include "wire/json.h"
 
@@ -24,6 +25,7 @@ enum {
 	START_S = 120,	/* and one that says for so long not how far it is with verifying its store */
 	PROGRESS_S = 10,
 	WATCH_S = 5,
+	HEAD_KEEP_S = 1,
 	HEAD_JSON_MAX = 512,
 };
 
@@ -39,16 +41,19 @@ typedef struct Waiting {
 } Waiting;
 
 struct KeyManager {
-	Child *child;
+	Child *child; /* keyd, or the keylink to another host's */
+	KeysLink *serving; /* other hosts; or NULL */
+	bool remote, linked; /* another host's; its keylink is ready, whether there is a connection or not */
 	KeyBackends *backends;
 	bool ready;
 	int64_t started_us; /* or when it last said how far it is */
 	int64_t ready_us, logged_us;
 	KeydProgress progress;
 	unsigned int pause_s;
-	struct event *restart, *watch;
+	struct event *restart, *watch, *keep;
 	Error cause; /* why it is away; category 0 while it starts */
 	KeydHead head;
+	bool head_waits; /* to be kept */
 	LIST_HEAD(, Waiting) waiting;
 };
 
@@ -61,8 +66,8 @@ static int64_t now_us(void)
 
 static void head_path(const Engine *engine, char path[LIMIT_PATH])
 {
-	snprintf(path, LIMIT_PATH, "%.*s/" KEYS_HEAD_NAME, CONFIG_DIRECTORY_MAX,
-		 engine->config.state_directory);
+	snprintf(path, LIMIT_PATH, "%.*s/%s", CONFIG_DIRECTORY_MAX, engine->config.state_directory,
+		 engine->keys->remote ? KEYS_MANAGER_HEAD_NAME : KEYS_HEAD_NAME);
 }
 
 /* One that is there and cannot be read is no reason to believe whatever store there is. */
@@ -106,10 +111,33 @@ static bool check_grown(const KeydHead *known, const KeydHead *head, Error *err)
 			 head->entries);
 }
 
-static bool take_head(Engine *engine, const KeydHead *head, Error *cause)
+static void keep_head(Engine *engine)
 {
 	KeyManager *keys = engine->keys;
 	Error err = ERROR_INIT;
+
+	if (!keys->head_waits)
+		return;
+	keys->head_waits = false;
+	if (!write_head(engine, &keys->head, &err))
+		log_error(engine->log, "the end of the key store's log cannot be kept: %s",
+			  err.text);
+}
+
+static void on_keep(evutil_socket_t fd, short what, void *context)
+{
+	(void)fd;
+	(void)what;
+	keep_head(context);
+}
+
+/* It is looked at in memory at once, and kept a moment later, for all changes of that moment: two syncs of
+ * the disk after each would be on the way of a VM. Who kills us and puts the store back in one can hide a
+ * moment, no more; who ends the key manager can not, see lose(). */
+static bool take_head(Engine *engine, const KeydHead *head, Error *cause)
+{
+	static const struct timeval delay = { .tv_sec = HEAD_KEEP_S };
+	KeyManager *keys = engine->keys;
 
 	if (!check_grown(&keys->head, head, cause))
 		return false;
@@ -120,9 +148,11 @@ static bool take_head(Engine *engine, const KeydHead *head, Error *cause)
 			    "it is taken as it is",
 			    head->entries);
 	keys->head = *head;
-	if (!write_head(engine, head, &err))
-		log_error(engine->log, "the end of the key store's log cannot be kept: %s",
-			  err.text);
+	keys->head_waits = true;
+	if (!keys->ready || (!evtimer_pending(keys->keep, NULL) && evtimer_add(keys->keep, &delay)))
+		keep_head(engine);
+	if (keys->ready)
+		keys_link_tell_head(keys->serving, head);
 	return true;
 }
 
@@ -253,7 +283,7 @@ void keys_used(Engine *engine, uint64_t number)
 	const KeyManager *keys = engine->keys;
 	Error err = ERROR_INIT;
 
-	if (keys && keys->ready && !child_send(keys->child, KEYD_USED, number, NULL, NULL, NULL, 0, &err))
+	if (keys && keys->child && !child_send(keys->child, KEYD_USED, number, NULL, NULL, NULL, 0, &err))
 		log_warning(engine->log, "the key manager is not told that a value was used: %s", err.text);
 }
 
@@ -325,13 +355,15 @@ static void lose(Engine *engine, const Error *cause)
 
 	const Error *of_root = key_backends_root_cause(keys->backends);
 
+	keep_head(engine);
+
 	if (of_root)
 		keys->cause = *of_root;
 	else if (keys->ready || !keys->cause.category)
 		keys->cause = *cause;
 	if (keys->ready && now_us() - keys->ready_us > INT64_C(1000000) * SETTLED_S)
 		keys->pause_s = RESTART_FIRST_S;
-	keys->ready = false;
+	keys->ready = keys->linked = false;
 	key_backends_on_keyd_gone(keys->backends);
 	child_free(TAKE_PTR(keys->child));
 	if (key_backends_is_refused(keys->backends))
@@ -354,6 +386,34 @@ static void on_gone(void *context, Child *child, const Error *cause)
 	lose(context, cause);
 }
 
+static void serve(Engine *engine)
+{
+	KeyManager *keys = engine->keys;
+
+	keys->ready = true;
+	keys->ready_us = now_us();
+	keys->cause = ERROR_INIT;
+	log_info(engine->log, "key manager serves entries=%" PRIu64, keys->head.entries);
+	keys_link_tell_head(keys->serving, &keys->head);
+	key_ends_go_on(engine);
+}
+
+/* Of another host's: requests that had no answer have been failed one by one. */
+static void take_state(Engine *engine, const KeylinkState *state)
+{
+	KeyManager *keys = engine->keys;
+	bool was_there = keys->ready;
+
+	if (state->there) {
+		serve(engine);
+		return;
+	}
+	keys->ready = false;
+	error_set(&keys->cause, ERROR_UNAVAILABLE, "%s", state->text);
+	if (was_there)
+		log_error(engine->log, "key manager: %s; VMs go on, it is dialled again", state->text);
+}
+
 static void on_message(void *context, Child *child, IpcMessage *message)
 {
 	Engine *engine = context;
@@ -363,11 +423,12 @@ static void on_message(void *context, Child *child, IpcMessage *message)
 	(void)child;
 	switch (message->type) {
 	case ROLE_READY:
-		keys->ready = true;
-		keys->ready_us = now_us();
-		keys->cause = ERROR_INIT;
-		log_info(engine->log, "key manager serves entries=%" PRIu64, keys->head.entries);
-		key_ends_go_on(engine);
+		keys->linked = keys->remote;
+		if (!keys->remote)
+			serve(engine);
+		return;
+	case KEYLINK_STATE:
+		take_state(engine, message->payload);
 		return;
 	case KEYD_HEAD:
 		if (!take_head(engine, message->payload, &err))
@@ -497,9 +558,10 @@ static bool open_certificates(Engine *engine, int fds[KEYS_CERTIFICATE_FDS])
 	return false;
 }
 
+static const ChildEvents child_events = { on_message, on_gone };
+
 static bool spawn(Engine *engine, Error *err)
 {
-	static const ChildEvents events = { on_message, on_gone };
 	const Config *config = &engine->config;
 	KeyManager *keys = engine->keys;
 	AUTO_CERTIFICATE_FDS int pem[KEYS_CERTIFICATE_FDS] = { -1, -1, -1, -1 };
@@ -521,11 +583,21 @@ static bool spawn(Engine *engine, Error *err)
 	keys->child = children_spawn_with(
 		engine, "sealift-keyd", modes, config->keyd_user,
 		(int[]){ root, store, pem[0], pem[1], pem[2], pem[3] }, certified ? 6 : 2,
-		engine_keyd_rules, &events, engine, err);
+		engine_keyd_rules, &child_events, engine, err);
 	if (!keys->child || !keys_tell_all_domains(engine, keys->child, err))
 		return false;
 	key_backends_on_keyd(keys->backends, keys->child);
 	return child_send(keys->child, KEYD_START, 0, &keyd_head_schema, &keys->head, NULL, 0, err);
+}
+
+static bool spawn_link(Engine *engine, Error *err)
+{
+	KeyManager *keys = engine->keys;
+
+	if (!read_head(engine, &keys->head, err))
+		return false;
+	keys->child = keys_link_connect(engine, &keys->head, &child_events, engine, err);
+	return keys->child;
 }
 
 static void start(Engine *engine)
@@ -536,7 +608,7 @@ static void start(Engine *engine)
 	keys->cause = ERROR_INIT;
 	keys->progress = (KeydProgress){ 0 };
 	keys->started_us = keys->logged_us = now_us();
-	if (!spawn(engine, &err))
+	if (!(keys->remote ? spawn_link(engine, &err) : spawn(engine, &err)))
 		lose(engine, &err);
 }
 
@@ -553,7 +625,7 @@ static void on_watch(evutil_socket_t fd, short what, void *context)
 	Engine *engine = context;
 	const KeyManager *keys = engine->keys;
 	const int64_t late_us = now_us() - INT64_C(1000000) * ANSWER_S;
-	bool late = keys->child && !keys->ready &&
+	bool late = keys->child && !keys->ready && !keys->linked &&
 		    keys->started_us < now_us() - INT64_C(1000000) * START_S;
 	const Waiting *waiting;
 	Error err = ERROR_INIT;
@@ -586,6 +658,8 @@ void keys_retrust(Engine *engine, const RoleForget *name, const DomainRecord *do
 	keys_distrust(engine, name);
 	if (engine->keys && engine->keys->child)
 		told(engine, keys_tell_domain(engine, engine->keys->child, domain, &err), &err);
+	if (engine->keys)
+		keys_link_retrust(engine->keys->serving, domain);
 }
 
 static void tell(Engine *engine, uint16_t type, const Schema *schema, const void *payload)
@@ -598,6 +672,8 @@ static void tell(Engine *engine, uint16_t type, const Schema *schema, const void
 		     child_send(keys->child, type, ++engine->next_number, schema, payload, NULL, 0,
 				&err),
 		     &err);
+	if (keys)
+		keys_link_tell(keys->serving, type, schema, payload);
 }
 
 void keys_distrust(Engine *engine, const RoleForget *name)
@@ -627,10 +703,14 @@ bool keys_start(Engine *engine, Error *err)
 	keys->pause_s = RESTART_FIRST_S;
 	keys->restart = evtimer_new(engine->base, on_restart, engine);
 	keys->watch = event_new(engine->base, -1, EV_PERSIST, on_watch, engine);
-	if (!keys->restart || !keys->watch || event_add(keys->watch, &interval))
+	keys->keep = evtimer_new(engine->base, on_keep, engine);
+	if (!keys->restart || !keys->watch || !keys->keep || event_add(keys->watch, &interval))
 		return error_set(err, ERROR_INTERNAL, "no memory for timers");
+	keys->remote = engine->config.keys.manager_address[0];
 	start(engine);
-	return true;
+	if (engine->config.keys.serve_address[0])
+		keys->serving = keys_link_new(engine, err);
+	return !engine->config.keys.serve_address[0] || keys->serving;
 }
 
 void keys_stop(Engine *engine)
@@ -640,18 +720,36 @@ void keys_stop(Engine *engine)
 
 	if (!keys)
 		return;
+	keep_head(engine);
 	error_set(&err, ERROR_UNAVAILABLE, "the engine stops");
 	/* So that who is told asks for nothing more. */
 	keys->ready = false;
 	keys->cause = err;
 	fail_all(keys, &err);
+	keys_link_free(keys->serving);
 	key_backends_free(keys->backends);
 	child_free(keys->child);
 	if (keys->restart)
 		event_free(keys->restart);
 	if (keys->watch)
 		event_free(keys->watch);
+	if (keys->keep)
+		event_free(keys->keep);
 	free(TAKE_PTR(engine->keys));
+}
+
+static void describe_serving(const Engine *engine, char ret_text[LIMIT_TEXT])
+{
+	const KeyManager *keys = engine->keys;
+	const ConfigKeys *config = &engine->config.keys;
+
+	if (keys->remote)
+		snprintf(ret_text, LIMIT_TEXT, "the key manager of %.250s serves, %" PRIu64 " log entries",
+			 config->manager_id, keys->head.entries);
+	else
+		snprintf(ret_text, LIMIT_TEXT, "the key manager serves, %" PRIu64 " log entries%s",
+			 keys->head.entries,
+			 config->certificate[0] ? "" : "; without certificates it moves no keys");
 }
 
 bool keys_describe(const Engine *engine, bool *ret_ok, char ret_text[LIMIT_TEXT])
@@ -662,14 +760,11 @@ bool keys_describe(const Engine *engine, bool *ret_ok, char ret_text[LIMIT_TEXT]
 	if (!keys)
 		return false;
 	*ret_ok = keys->ready;
-	if (keys->ready)
-		snprintf(ret_text, LIMIT_TEXT, "the key manager serves, %" PRIu64 " log entries%s",
-			 keys->head.entries,
-			 engine->config.keys.certificate[0]
-				 ? ""
-				 : "; without certificates it moves no keys");
-	if (keys->ready)
+	if (keys->ready) {
+		describe_serving(engine, ret_text);
+		(void)keys_link_describe(keys->serving, ret_text, LIMIT_TEXT);
 		return true;
+	}
 	describe_away(keys, away);
 	snprintf(ret_text, LIMIT_TEXT, "no key manager: %.400s", away);
 	return true;

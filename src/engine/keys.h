@@ -13,9 +13,11 @@
 #include "engine/engine.h"
 #include "role/keyd_messages.h"
 
-/* Where the end of its log is kept, in the state directory: JSON of a KeydHead. To accept a store
- * that was put back on purpose, a person removes it. */
+/* Where the end of its log is kept, in the state directory, a second late at most: JSON of a KeydHead.
+ * To accept a store that was put back on purpose, a person removes it. */
 #define KEYS_HEAD_NAME "keys.head"
+/* The same of a key manager on another host (keys.manager), as its host told it. */
+#define KEYS_MANAGER_HEAD_NAME "keys-manager.head"
 
 /* Without a `keys` group in the configuration it does nothing. A key manager that does not start is
  * logged and tried again: only a lack of memory is an error. */
@@ -47,6 +49,8 @@ bool keys_awaits(const Engine *engine, uint16_t answer);
 bool keys_describe(const Engine *engine, bool *ret_ok, char ret_text[LIMIT_TEXT]);
 
 /* keys_trust.c */
+/* A regular file, opened to be passed on. ERROR_CONFIG. */
+MUST_CHECK bool keys_open_pem(const char *path, int *ret_fd, Error *err);
 enum { KEYS_CERTIFICATE_FDS = 4 };
 /* What it signs by and what is sealed for it, opened as KEYD_CERTIFICATE_FD and up want them; those
  * that were opened before a failure are there too. ERROR_CONFIG. */

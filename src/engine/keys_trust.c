@@ -10,7 +10,7 @@
 #include "engine/keys.h"
 
 /* Not a pipe, at which the key manager would wait. */
-static bool open_pem(const char *path, int *ret_fd, Error *err)
+bool keys_open_pem(const char *path, int *ret_fd, Error *err)
 {
 	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	struct stat status;
@@ -30,7 +30,7 @@ bool keys_open_certificates(const ConfigKeys *config, int ret_fds[KEYS_CERTIFICA
 							  config->agree_key };
 
 	for (size_t i = 0; i < KEYS_CERTIFICATE_FDS; i++)
-		if (!open_pem(paths[i], &ret_fds[i], err))
+		if (!keys_open_pem(paths[i], &ret_fds[i], err))
 			return false;
 	return true;
 }

@@ -181,7 +181,7 @@ static void name_disks(const Manifest *manifest, MoverSetup *setup)
 		if (disk->transfer == DISK_STAYS)
 			continue;
 		memcpy(named->export_name, disk->volume, sizeof(named->export_name));
-		named->size_bytes = disk->size_bytes;
+		named->size_bytes = manifest_copy_bytes(disk);
 		setup->disks_count++;
 	}
 }
@@ -297,9 +297,10 @@ static bool port_check_manifest(void *context, Migration *m, const Manifest *man
 	char domain[LIMIT_DOMAIN];
 	AUTO_RESOLVED_VM ResolvedVm resolved = RESOLVED_VM_INIT;
 
-	if (!disks_in_check(manifest, err) || !key_transfer_check_coming(engine, manifest, err))
-		return false;
 	peer_domain(migration_record(m)->peer_id, domain);
+	if (!disks_in_check(engine, domain, manifest, err) ||
+	    !key_transfer_check_coming(engine, manifest, err))
+		return false;
 	return quota_check_vcpus(manifest->cpus, config->max_vcpus, online > 0 ? (unsigned int)online : 1,
 				 err) &&
 	       quota_check_domain(engine->store, domain, config->per_domain, err) &&
@@ -342,8 +343,10 @@ static bool take_incoming(Engine *engine, Job *job, Error *err)
 /* How its disks came, or would have gone, is over. */
 static void forget_transfer(VmRecord *vm)
 {
-	for (size_t i = 0; i < vm->manifest.disks_count; i++)
+	for (size_t i = 0; i < vm->manifest.disks_count; i++) {
 		vm->manifest.disks[i].transfer = DISK_STAYS;
+		vm->manifest.disks[i].stored_bytes = 0;
+	}
 	vm->copies = 0;
 }
 
@@ -422,11 +425,14 @@ static bool port_vm_changed(void *context, Migration *m, VmState state, Error *e
 	/* Given away: should it come back, by a declined or by a person, that epoch is used up. */
 	if (state == VM_HELD || state == VM_MOVED)
 		job->vm->record.epoch = migration_record(m)->epoch;
-	if (state == VM_MOVED) {
+	if (state == VM_MOVED || state == VM_STOPPED)
 		job->vm->record.instance[0] = '\0';
+	if (state == VM_MOVED) {
+		memcpy(job->vm->record.moved_to, migration_record(m)->peer_id,
+		       sizeof(job->vm->record.moved_to));
 		destroy_moved(job);
 	}
-	if (state == VM_RUNNING)
+	if (state == VM_RUNNING || state == VM_STOPPED)
 		forget_transfer(&job->vm->record);
 	api_event(context, "vm", view_vm(job->vm));
 	return vm_save(job->vm, err);

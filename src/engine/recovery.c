@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/engine.h"
+#include "engine/sealed_disks.h"
 #include "engine/vm_rekey.h"
 
 /* Ended migrations that are remembered; looked at once at each start. */
@@ -28,6 +29,14 @@ static void on_adopted(void *context, VmmRunState state, const Error *err)
 
 	if (err) {
 		log_warning(vm->engine->log, "vm=%s is not adopted: %s", vm->record.name, err->text);
+		return;
+	}
+	if (state == VMM_RUN_PRELAUNCH) {
+		/* Of a start, or of a move of a stopped VM, that an engine before us did not finish: its
+		 * guest has never run, and is not taken for one that does. */
+		log_warning(vm->engine->log, "vm=%s has a process that never ran: it is ended", vm->record.name);
+		if (!vmm_kill(vm->handle, &failure))
+			log_warning(vm->engine->log, "vm=%s: %s", vm->record.name, failure.text);
 		return;
 	}
 	if (state != VMM_RUN_RUNNING && (vm->record.state == VM_HELD || vm->record.state == VM_INCOMING)) {
@@ -122,6 +131,10 @@ bool recovery_run(Engine *engine, Error *err)
 		  store_each(engine->store, STORE_MIGRATIONS, collect, &revived, err);
 	Vm *vm;
 
+	/* Before a migration asks for them. */
+	LIST_FOREACH(vm, &engine->vms, link)
+		if (ok)
+			sealed_disks_adopt(vm);
 	for (size_t i = 0; ok && i < revived.count; i++) {
 		Error failure = ERROR_INIT;
 
@@ -134,6 +147,12 @@ bool recovery_run(Engine *engine, Error *err)
 	LIST_FOREACH(vm, &engine->vms, link)
 		if (ok && !vm->job && !vm->handle && had_process(vm->record.state))
 			adopt(vm);
+	if (ok)
+		sealed_disks_sweep(engine);
+	/* What only served a hypervisor that is gone. */
+	LIST_FOREACH(vm, &engine->vms, link)
+		if (ok && !vm->job && !vm->handle)
+			sealed_disks_end(vm);
 	if (ok)
 		vm_rekey_recover(engine);
 	return ok;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/engine.h"
+#include "engine/sealed_disks.h"
 #include "engine/vm_rekey.h"
 #include "engine/job_disks.h"
 
@@ -39,7 +40,10 @@ json_t *view_vm(const Vm *vm)
 	set(view, "machine", json_string(record->manifest.machine));
 	set(view, "mode", json_string(seal_mode_words[record->mode]));
 	set(view, "tpm", json_boolean(record->manifest.tpm));
+	if (record->state == VM_MOVED && record->moved_to[0])
+		set(view, "moved_to", json_string(record->moved_to));
 	vm_rekey_view(vm, view);
+	sealed_disks_view(vm, view);
 	if (vm->handle) {
 		set_u64(view, "pid", (uint64_t)vmm_pid(vm->handle));
 		set(view, "serial", socket_path(vm, "serial.sock"));
@@ -111,7 +115,8 @@ static void add_live(json_t *view, const Job *job)
 	set_u64(view, "iteration", forecast->iteration);
 	if (forecast->total_ms && forecast->total_ms != UINT64_MAX)
 		set_u64(view, "forecast_total_ms", forecast->total_ms);
-	if (forecast->rate_bytes_s)
+	/* Of a guest that stands still already it would be what the last round takes. */
+	if (forecast->rate_bytes_s && migration_record(live)->manner == MANNER_LIVE)
 		set_u64(view, "forecast_downtime_ms", forecast->downtime_ms);
 }
 
@@ -149,6 +154,7 @@ json_t *view_migration(const MigrationRecord *record, const Job *job)
 	set(view, "phase", json_string(migration_phase_words[record->phase]));
 	set(view, "state", json_string(migration_state_words[record->state]));
 	set(view, "mode", json_string(seal_mode_words[record->mode]));
+	set(view, "manner", json_string(move_manner_words[record->manner]));
 	set(view, "aead", json_string(record->aead));
 	set_guard(view, record);
 	set_u64(view, "channels", record->channels);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "engine/disk_keys.h"
+#include "engine/sealed_disks.h"
 #include "engine/vm_rekey_internal.h"
 
 enum {
@@ -364,7 +365,7 @@ void rekey_next(VmRekey *rekey)
 {
 	Error err = ERROR_INIT;
 
-	while (rekey->disk < LIMIT_DISKS && !(rekey->todo >> rekey->disk & 1))
+	while (rekey->disk < LIMIT_DISKS && !(rekey->left >> rekey->disk & 1))
 		rekey->disk++;
 	if (rekey->disk == LIMIT_DISKS) {
 		rekey_end(rekey, NULL);
@@ -410,7 +411,7 @@ VmRekey *rekey_new(Vm *vm, uint32_t disks, ApiRequest *request, const char *who,
 	rekey->vm = vm;
 	rekey->serial = ++vm->engine->next_serial;
 	rekey->request = request;
-	rekey->todo = disks;
+	rekey->left = disks;
 	rekey->secret_fd = rekey->fd = -1;
 	rekey->disks = json_array();
 	snprintf(rekey->who, sizeof(rekey->who), "%s", who);
@@ -418,7 +419,21 @@ VmRekey *rekey_new(Vm *vm, uint32_t disks, ApiRequest *request, const char *who,
 	return rekey;
 }
 
-static bool choose(const Vm *vm, const char *volume, uint32_t *ret_disks, Error *err)
+/* The hypervisor that has the key has not the image. One that starts with a key that others had gets
+ * both (sealed_disks_choose). */
+static bool refuse_served(const Vm *vm, size_t i, Error *err)
+{
+	const ManifestDisk *disk = &vm->record.manifest.disks[i];
+
+	return error_set(err, ERROR_CONFLICT,
+			 "disk %s/%s is held by a storage daemon without its key (sealed pool): %s",
+			 disk->pool, disk->volume,
+			 vm->rekeying.exposed >> i & 1
+				 ? "its key can be changed once the VM was stopped and started"
+				 : "its key cannot be changed while the VM runs");
+}
+
+static bool choose(const Vm *vm, const char *volume, bool by_itself, uint32_t *ret_disks, Error *err)
 {
 	const Manifest *manifest = &vm->record.manifest;
 
@@ -428,6 +443,11 @@ static bool choose(const Vm *vm, const char *volume, uint32_t *ret_disks, Error 
 
 		if (disk->encryption != DISK_LUKS || (volume && strcmp(disk->volume, volume) != 0))
 			continue;
+		if (sealed_disks_has(vm, i) && !disk->read_only) {
+			if (by_itself && !(vm->rekeying.exposed >> i & 1))
+				continue;
+			return refuse_served(vm, i, err);
+		}
 		if (disk->read_only && volume)
 			return error_set(err, ERROR_CONFLICT, "disk %s/%s is only read", disk->pool,
 					 disk->volume);
@@ -467,7 +487,7 @@ bool vm_rekey_begin(Vm *vm, const char *volume, ApiRequest *request, Error *err)
 	uint32_t disks = 0;
 	VmRekey *rekey;
 
-	if (!check_vm(vm, err) || !choose(vm, volume, &disks, err))
+	if (!check_vm(vm, err) || !choose(vm, volume, !request, &disks, err))
 		return false;
 	if (request)
 		keys_caller(request, caller);

@@ -42,6 +42,8 @@ MUST_CHECK bool vm_rekey_check_leaving(const Vm *vm, Error *err);
 /* Something happened with a migration of the VM: what is owed is looked at anew when that is over.
  */
 void vm_rekey_note(Vm *vm);
+/* Disks, a bit each, whose key another domain had, and which so are owed a new one. */
+uint32_t vm_rekey_exposed(Vm *vm);
 /* For view_vm: what is under way, what is owed. */
 void vm_rekey_view(const Vm *vm, json_t *view);
 /* Before a VM starts: takes up what an earlier life left in the pools, and puts the version of each

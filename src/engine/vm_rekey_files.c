@@ -92,6 +92,35 @@ void rekey_files_fresh_name(const ManifestDisk *disk, uint64_t version, char ret
 	snprintf(ret_name, LIMIT_NAME, FRESH_PREFIX "%s-%" PRIu64, id, version);
 }
 
+static void sweep(const PoolResource *pool, const char *prefix)
+{
+	AUTO_FD int pool_fd = open_pool(pool);
+	const struct dirent *entry = NULL;
+	DIR *directory = pool_fd < 0 ? NULL : opendir(pool->directory);
+	size_t length = strlen(prefix);
+
+	for (int n = 0; directory && n < ENTRIES_MAX && (entry = readdir(directory)); n++) {
+		const char *version = entry->d_name + length;
+
+		if (!strncmp(entry->d_name, prefix, length) && *version &&
+		    strspn(version, "0123456789") == strlen(version))
+			(void)unlinkat(pool_fd, entry->d_name, 0);
+	}
+	if (directory)
+		closedir(directory);
+}
+
+void rekey_files_sweep(const Resources *resources, const ManifestDisk *disk)
+{
+	char id[KEY_ID_HEX], prefix[LIMIT_NAME];
+
+	key_id_text(disk->key, id);
+	snprintf(prefix, sizeof(prefix), FRESH_PREFIX "%s-", id);
+	for (size_t i = 0; i < resources->pools_count; i++)
+		if (!strcmp(resources->pools[i].name, disk->pool))
+			sweep(&resources->pools[i], prefix);
+}
+
 static void prefix_of(const ManifestDisk *disk, char ret_prefix[REKEY_FILE_NAME])
 {
 	char id[KEY_ID_HEX];

@@ -43,6 +43,9 @@ void rekey_files_find(const Resources *resources, const ManifestDisk *disk, Reke
 
 /* A name for image_create, of a volume; no description has it by chance. */
 void rekey_files_fresh_name(const ManifestDisk *disk, uint64_t version, char ret_name[LIMIT_NAME]);
+/* Removes the images of rekey_files_fresh_name, of all versions, that were never hidden: those of an
+ * engine that died. For a VM that is this host's, and whose key nobody changes just now. */
+void rekey_files_sweep(const Resources *resources, const ManifestDisk *disk);
 /* Space for another image, an existing volume in a regular file, and a file system that exchanges
  * names. ERROR_LIMIT, ERROR_CONFLICT, ERROR_IO. */
 MUST_CHECK bool rekey_files_check(const PoolResource *pool, const ManifestDisk *disk, Error *err);

@@ -31,7 +31,7 @@ struct VmRekey {
 	bool cancelled;
 	bool settles; /* takes up what another life left, nothing new */
 	char who[KEY_WHO_SIZE];
-	uint32_t todo; /* disks, a bit each */
+	uint32_t left; /* disks still to be changed, a bit each */
 	size_t disk;   /* under way */
 	/* That one, as it was when its turn came: a VM that starts meanwhile has a new description.
 	 */

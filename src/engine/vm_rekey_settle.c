@@ -249,6 +249,13 @@ void vm_rekey_note(Vm *vm)
 	vm->rekeying.look = true;
 }
 
+uint32_t vm_rekey_exposed(Vm *vm)
+{
+	if (vm->rekeying.look)
+		look_for_owed(vm);
+	return vm->rekeying.exposed;
+}
+
 /* --- now and again --- */
 
 static void on_progress(void *context, const DiskRekeyState *state, const Error *err)
@@ -318,6 +325,19 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
 	look_at_vm(vm);
 }
 
+/* One that is elsewhere, or may be, is that host's affair. */
+static void sweep_vm(const Vm *vm)
+{
+	const Manifest *manifest = &vm->record.manifest;
+
+	if (vm->record.state != VM_RUNNING && vm->record.state != VM_STOPPED &&
+	    vm->record.state != VM_FAILED)
+		return;
+	for (size_t i = 0; i < manifest->disks_count; i++)
+		if (manifest->disks[i].encryption == DISK_LUKS)
+			rekey_files_sweep(&vm->engine->config.resources, &manifest->disks[i]);
+}
+
 void vm_rekey_recover(Engine *engine)
 {
 	const struct timeval interval = { .tv_sec = TICK_S };
@@ -327,6 +347,7 @@ void vm_rekey_recover(Engine *engine)
 	{
 		vm->rekeying.look = true;
 		vm->rekeying.left = is_any_left(engine, &vm->record.manifest);
+		sweep_vm(vm);
 	}
 	if (!engine->rekey_timer)
 		engine->rekey_timer = event_new(engine->base, -1, EV_PERSIST, on_tick, engine);

@@ -6,6 +6,7 @@
 #include "engine/disk_keys.h"
 #include "engine/engine.h"
 #include "engine/keys.h"
+#include "engine/sealed_disks.h"
 #include "engine/vm_rekey.h"
 #include "engine/vm_tpm.h"
 #include "vmm/vm_file.h"
@@ -42,11 +43,14 @@ static bool check_free(Engine *engine, const Manifest *manifest, Vm **ret_old, E
 		if (record && either[i]->handle)
 			return error_set(err, ERROR_CONFLICT,
 					 "the last process of VM %s is still ending", record->name);
+		if (record && !sealed_disks_check_ended(either[i], err))
+			return false;
 		if (record && record->state == VM_MOVED && either[i] == by_uuid)
 			return error_set(
 				err, ERROR_CONFLICT,
-				"VM %s (%s) was moved to another host: started here again it would run twice",
-				record->name, record->manifest.uuid);
+				"VM %s (%s) was moved to another host%s%s: started here again it would run twice",
+				record->name, record->manifest.uuid, record->moved_to[0] ? ", " : "",
+				record->moved_to);
 	}
 	if (by_name && by_name != by_uuid)
 		return error_set(err, ERROR_CONFLICT, "another VM here has the name \"%s\"",
@@ -58,7 +62,12 @@ static bool check_free(Engine *engine, const Manifest *manifest, Vm **ret_old, E
 static void on_started(void *context, const Error *err)
 {
 	Vm *vm = context;
+	const Error why = sealed_disks_failure(vm);
 	Error failure = ERROR_INIT;
+
+	/* It only tells that nobody served its disk. */
+	if (err && why.category)
+		err = &why;
 
 	disk_keys_free(TAKE_PTR(vm->disk_keys));
 	if (!err && vm->tpm_keys && !tpm_keys_used(vm->tpm_keys, &failure))
@@ -98,8 +107,11 @@ static bool start(Vm *vm, const VmFile *file, bool any_file, Error *err)
 		disk_keys_give(vm->disk_keys, &resolved);
 	if (vm->tpm_keys)
 		tpm_keys_give(vm->tpm_keys, &resolved);
+	sealed_disks_choose(vm, &resolved);
 	vm->handle = vmm_start(&vmm_driver_qemu, vm->engine->base, &begin, &vm_events, vm,
 			       on_started, vm, err);
+	if (vm->handle)
+		sealed_disks_start(vm, &resolved);
 	return vm->handle;
 }
 
@@ -233,8 +245,9 @@ bool vm_start_text(Engine *engine, const char *path, const char *text, ApiReques
 	waiting->request = request;
 	waiting->any_file = api_may_name_files(request);
 	if (!vm_parse_text(engine, path, text, waiting->any_file, &waiting->file, err) ||
-	    !resources_complete(&engine->config.resources, &waiting->file.manifest, err) ||
+	    /* First: of one that moved away its images may be gone. */
 	    !check_free(engine, &waiting->file.manifest, &old, err) ||
+	    !resources_complete(&engine->config.resources, &waiting->file.manifest, err) ||
 	    !vm_rekey_before_start(engine, &waiting->file.manifest, old, err))
 		return false;
 	if (engine->keys)

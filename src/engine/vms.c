@@ -6,6 +6,7 @@
 #include "crypto/random.h"
 #include "engine/engine.h"
 #include "engine/quota.h"
+#include "engine/sealed_disks.h"
 
 Vm *vm_find(Engine *engine, const char *name_or_uuid)
 {
@@ -59,6 +60,7 @@ void vm_forget(Vm *vm)
 	if (vm->job)
 		vm->job->vm = NULL;
 	vmm_free(vm->handle);
+	sealed_disks_forget(vm);
 	LIST_REMOVE(vm, link);
 	free(vm);
 }

@@ -48,6 +48,7 @@ typedef struct VmRecord {
 	char instance[LIMIT_NAME]; /* names its process for the hypervisor's driver; "": none */
 	Manifest manifest;
 	uint64_t copies; /* while it comes in: bit i, the image of disk i was made for it; VM_COPY_TPM */
+	char moved_to[LIMIT_SPIFFE_ID]; /* the host that it was moved to; "": none, or not known */
 } VmRecord;
 
 /* Of VmRecord.copies: there may be state of its TPM, which came with it. */
@@ -113,6 +114,8 @@ typedef struct MigrationRecord {
 	/* Our key manager was, or is about to be, asked to change their state, and has not been asked
 	 * yet to end that: to destroy or to take back (source), to activate or to discard. */
 	bool keys_moving;
+	MoveManner manner;
+	bool paused; /* source, offline: the guest was stopped for the move, or is about to be */
 	bool keys_exposed; /* source: it was undone after the other domain may have seen them */
 	uint8_t permit[DIGEST_SHA384_BYTES]; /* SHA-384 of the digests of offer and accept */
 	uint64_t category; /* ErrorCategory of the end */

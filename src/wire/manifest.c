@@ -39,6 +39,11 @@ static const Field disk_fields[] = {
 	  .offset = offsetof(ManifestDisk, transfer),
 	  .words = disk_transfer_words,
 	  .n_words = DISK_TRANSFER_COUNT },
+	{ .name = "stored_bytes",
+	  .kind = FIELD_U64,
+	  .optional = true,
+	  .offset = offsetof(ManifestDisk, stored_bytes),
+	  .max = UINT64_C(1) << 50 },
 };
 static SCHEMA_DEFINE(disk_schema, "disk", ManifestDisk, disk_fields);
 
@@ -74,6 +79,11 @@ size_t manifest_copies(const Manifest *manifest)
 	for (size_t i = 0; i < manifest->disks_count; i++)
 		copies += manifest->disks[i].transfer != DISK_STAYS;
 	return copies;
+}
+
+uint64_t manifest_copy_bytes(const ManifestDisk *disk)
+{
+	return disk->transfer == DISK_COPIED_SEALED ? disk->stored_bytes : disk->size_bytes;
 }
 
 /* FAMILY-N.M, so that both sides mean the same machine whatever their QEMU's default is. */
@@ -119,6 +129,25 @@ static bool check_boot(const Manifest *manifest, Error *err)
 	return true;
 }
 
+/* Ciphertext that has no header, or a header larger than any, is not copied as an image. */
+static bool check_sealed(const ManifestDisk *disk, size_t i, Error *err)
+{
+	uint64_t header = disk->stored_bytes - disk->size_bytes;
+
+	if (disk->transfer != DISK_COPIED_SEALED)
+		return !disk->stored_bytes ||
+		       error_set(err, ERROR_PEER, "disks[%zu]: stored_bytes without \"ciphertext\"", i);
+	if (disk->encryption != DISK_LUKS || disk->format != DISK_RAW)
+		return error_set(err, ERROR_PEER,
+				 "disks[%zu]: only a raw and encrypted one is copied as ciphertext", i);
+	if (disk->stored_bytes <= disk->size_bytes || header > MANIFEST_HEADER_MAX || header % 512)
+		return error_set(err, ERROR_PEER,
+				 "disks[%zu]: stored_bytes %llu does not fit size_bytes %llu", i,
+				 (unsigned long long)disk->stored_bytes,
+				 (unsigned long long)disk->size_bytes);
+	return true;
+}
+
 /* Every image has a key of its own, so that one can be handed over or destroyed without another. */
 static bool check_disk(const Manifest *manifest, size_t i, Error *err)
 {
@@ -129,6 +158,8 @@ static bool check_disk(const Manifest *manifest, size_t i, Error *err)
 		return error_set(err, ERROR_PEER,
 				 "disks[%zu]: encryption \"%s\" and %s key contradict each other", i,
 				 disk_encryption_words[disk->encryption], has_key ? "a" : "no");
+	if (!check_sealed(disk, i, err))
+		return false;
 	for (size_t j = 0; j < i; j++) {
 		if (!strcmp(disk->pool, manifest->disks[j].pool) &&
 		    !strcmp(disk->volume, manifest->disks[j].volume))

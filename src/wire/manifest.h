@@ -11,7 +11,12 @@
 #include "base/bounds.h"
 #include "base/schema.h"
 
-enum { DIGEST_SHA256_BYTES = 32, MANIFEST_APPEND_BYTES = 1024, MANIFEST_KEY_ID_BYTES = 16 };
+enum {
+	DIGEST_SHA256_BYTES = 32,
+	MANIFEST_APPEND_BYTES = 1024,
+	MANIFEST_KEY_ID_BYTES = 16,
+	MANIFEST_HEADER_MAX = 16 << 20, /* that an encrypted image has before what the guest sees */
+};
 
 typedef enum DiskFormat { DISK_RAW, DISK_QCOW2 } DiskFormat;
 typedef enum DiskEncryption { DISK_PLAIN, DISK_LUKS, DISK_ENCRYPTION_COUNT } DiskEncryption;
@@ -46,6 +51,7 @@ typedef struct ManifestDisk {
 	uint8_t key[MANIFEST_KEY_ID_BYTES]; /* which image key opens it; zeros: not encrypted */
 	uint64_t key_version;		    /* which version of it; 0: the first */
 	DiskTransfer transfer;
+	uint64_t stored_bytes; /* of its image as a file: DISK_COPIED_SEALED; else 0 */
 } ManifestDisk;
 
 typedef struct ManifestNic {
@@ -81,9 +87,13 @@ bool manifest_is_versioned_machine(const char *machine);
 /* How many of its disks are copied, by either way. */
 size_t manifest_copies(const Manifest *manifest);
 
+/* How many bytes a copy of it has: what the guest sees, or the image's own. */
+uint64_t manifest_copy_bytes(const ManifestDisk *disk);
+
 /* Bounds that the schema cannot say: memory a multiple of 2 MiB, machine type versioned and on the
  * allow-list of families (pc-q35-N.M, pc-i440fx-N.M), boot fields consistent, a disk with
- * encryption and key or with neither, no MAC or volume twice, no key twice. ERROR_PEER. */
+ * encryption and key or with neither, no MAC or volume twice, no key twice; a disk that is copied as
+ * ciphertext raw and encrypted, with the size of its image. ERROR_PEER. */
 MUST_CHECK bool manifest_check(const Manifest *manifest, Error *err);
 
 #endif

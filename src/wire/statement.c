@@ -3,6 +3,7 @@
 
 #include "wire/json.h"
 
+const char *const move_manner_words[MANNER_COUNT] = { "live", "offline", "cold" };
 const char *const statement_words[STATEMENT_KIND_COUNT] = {
 	"offer", "accept", "ready", "commit", "declined", "activated", "destroyed",
 };

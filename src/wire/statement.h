@@ -37,6 +37,15 @@ typedef enum StatementKind {
 } StatementKind;
 extern const char *const statement_words[STATEMENT_KIND_COUNT];
 
+/* How the VM is carried over. */
+typedef enum MoveManner {
+	MANNER_LIVE,	/* the guest runs on while its memory is copied */
+	MANNER_OFFLINE, /* it stands still from before its memory is copied until it runs again */
+	MANNER_COLD,	/* the VM is stopped, before, after and all the while */
+	MANNER_COUNT,
+} MoveManner;
+extern const char *const move_manner_words[MANNER_COUNT];
+
 /* One struct for all kinds; which members a kind has, its field table says. */
 typedef struct Statement {
 	StatementKind kind;
@@ -66,6 +75,7 @@ typedef struct Statement {
 	OfferedKey keys[LIMIT_OFFERED_KEYS];	/* that its key manager will hand over; none: no transfer */
 	size_t keys_count;
 	bool keep_keys;				/* a copy: the source's key manager keeps them */
+	MoveManner manner;
 
 	/* accept */
 	uint8_t routing[MIGRATION_ID_BYTES];	/* finds the migration in a channel preamble */
@@ -79,7 +89,7 @@ typedef struct Statement {
 	char reason[LIMIT_TEXT];
 
 	/* activated */
-	uint64_t resume_us;			/* from commit's arrival to RESUME, destination's clock */
+	uint64_t resume_us;			/* from commit's arrival to RESUME, destination's clock; cold: 0 */
 } Statement;
 
 /* The schema of one kind, without its kind member. */

@@ -15,5 +15,7 @@ static const Field fields[] = {
 	  .object = &offered_key_schema },
 	{ .name = "keep_keys", .kind = FIELD_BOOL, .optional = true,
 	  .offset = offsetof(Statement, keep_keys) },
+	{ .name = "manner", .kind = FIELD_ENUM, .optional = true, .offset = offsetof(Statement, manner),
+	  .words = move_manner_words, .n_words = MANNER_COUNT },
 };
 SCHEMA_DEFINE(statement_offer_schema, "offer", Statement, fields);

@@ -69,6 +69,7 @@ class CommandLine(CliTest):
                 (["migrate", "vm1", "s", "--bandwidth", "fast"], '"fast"'),
                 (["migrate", "vm1", "s", "--bandwidth", "-1M"], '"-1M"'),
                 (["migrate", "vm1", "s", "--bandwidth", "9999T"], "from 1k to 1T"),
+                (["migrate", "vm1", "s", "--offline", "--cold"], "--cold for a stopped one"),
                 (["migrate", "vm1", "s", "--max-downtime", "0"], "from 1 to 2000000"),
                 (["host", "add", "south1", "--id", "spiffe://s/host/x"], "--address"),
                 (["host", "add", "south1", "--address", "192.0.2.7"], "--id"),

@@ -161,6 +161,15 @@ class Lines(TerminalTest):
                          {"vm": "vm1", "destination": "south1", "channels": 4,
                           "bandwidth": 1250000000, "max_downtime_ms": 250})
 
+    def test_manner(self):
+        for option in ("offline", "cold"):
+            engine = self.tell(DONE)
+            result = self.ask(engine, "migrate", "vm1", "south1", "--" + option)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertEqual(engine.next_request()["execute"], "events")
+            self.assertEqual(engine.next_request()["arguments"],
+                             {"vm": "vm1", "destination": "south1", "manner": option})
+
     def test_detach(self):
         engine = self.tell()
         result = self.ask(engine, "migrate", "vm1", "south1", "--detach")
@@ -280,6 +289,19 @@ class Progress(TerminalTest):
             self.assertIn(words, terminal.seen)
         self.assertTrue(terminal.seen.endswith("\n"))
         self.assertLess(terminal.seen.count("\n"), 24, "one screen")
+
+    def test_report_of_a_stopped_one(self):
+        """Nothing resumed, and nobody is told that something runs."""
+        report = {name: value for name, value in REPORT.items()
+                  if not name.startswith(("downtime", "resume"))}
+        terminal = self.terminal(self.tell({**DONE, "manner": "cold", "report": report}),
+                                 "migrate", "--cold", "vm1", "south1")
+        self.assertEqual(terminal.end(), 0)
+        for words in ("vm1 is stopped on spiffe://south.example/host/south1 (migration 01234567)",
+                      "from the command to the end     1.84 s", "1.60 GiB"):
+            self.assertIn(words, terminal.seen)
+        for words in ("RESUME", "runs", "downtime   "):
+            self.assertNotIn(words, terminal.seen)
 
     def test_never_runs_backwards(self):
         terminal = self.terminal(self.tell(transfer(10), transfer(60), transfer(30, step="x"),

@@ -111,7 +111,9 @@ static void what_is_required_is_asked_for_by_name(void **state)
 static void keys_have_a_root_and_a_store(void **state)
 {
 	static const Bad cases[] = {
-		{ KEYS "keys = { };", ":2: keys: has no \"root\"" },
+		{ KEYS "keys = { };",
+		  ":2: keys: has neither \"root\" for a key manager of its own nor \"manager\" for another "
+		  "host's" },
 		{ KEYS "keys = \"/r\";", ":2: keys: is not a group { name = value; ... }" },
 		{ KEYS "keys = { root = \"root.key\"; };",
 		  ":2: keys.root: is \"root.key\": not an absolute path" },
@@ -282,6 +284,12 @@ static void words_are_listed(void **state)
 		  ":2: memory: is \"huge\": not one of \"anonymous\", \"huge-2m\"" },
 		{ KEYS "log_level = \"all\";",
 		  ":2: log_level: is \"all\": not one of \"error\", \"warning\", \"info\", \"debug\"" },
+		{ KEYS "disks = \"plain\";",
+		  ":2: disks: is \"plain\": not one of \"any\", \"sealed\", \"fresh-key\"" },
+		{ KEYS "disks = \"\";",
+		  ":2: disks: is \"\": not one of \"any\", \"sealed\", \"fresh-key\"" },
+		{ KEYS "trust = ( { domain = \"a.b\"; root = \"/r\"; disks = \"none\"; } );",
+		  ":2: trust[0].disks: is \"none\": not one of \"any\", \"sealed\", \"fresh-key\"" },
 		{ KEYS "networks = ( { name = \"n\"; type = \"tap\"; } );",
 		  ":2: networks[0].type: is \"tap\": not one of \"bridge\", \"user\"" },
 	};
@@ -396,6 +404,8 @@ static void entries_do_not_contradict_each_other(void **state)
 		{ KEYS "pools = ( " POOL("domains = [ \"a.b\" ];") ",\n" POOL(
 			  "domains = [ \"c.d\", \"a.b\" ];") " );",
 		  ":3: pools[1]: \"p\" is there twice for domain \"a.b\"" },
+		{ KEYS "pools = ( " POOL("local = true; sealed = true;") " );",
+		  ":2: pools[0]: is \"sealed\" and not \"own\": what several hosts reach is not copied" },
 		{ KEYS "networks = ( " NETWORK("local = true;") ", " NETWORK("local = true;") " );",
 		  ":2: networks[1]: \"n\" is there twice for VMs that are started here" },
 		{ KEYS "networks = ( " NETWORK("subnet = \"10.0.0.0/24\";") " );",
@@ -407,6 +417,8 @@ static void entries_do_not_contradict_each_other(void **state)
 		KEYS "pools = ( " POOL("local = true;") ", " POOL("domains = [ \"a.b\" ];") " );",
 		KEYS "pools = ( " POOL("domains = [ \"c.d\" ];") ", " POOL(
 			"domains = [ \"a.b\" ];") " );",
+		KEYS "pools = ( " POOL("local = true; own = true; sealed = true;") " );",
+		KEYS "pools = ( " POOL("local = true; own = true; sealed = false;") " );",
 		KEYS "networks = ( " NETWORK("local = true;") ", " NETWORK(
 			"domains = [ \"a.b\" ];") " );",
 	};
@@ -516,6 +528,28 @@ static void defaults_are_those_of_the_manual(void **state)
 	config_release(&config);
 }
 
+/* A domain's own word counts before that for all. */
+static void disks_may_be_demanded_either_way(void **state)
+{
+	Error err;
+
+	(void)state;
+	assert_works(load(KEYS, &err), &err);
+	assert_int_equal(config_disks(&config, "a.b"), CONFIG_DISKS_ANY);
+	config_release(&config);
+	assert_works(load(KEYS "disks = \"sealed\"; trust = ( "
+			       "{ domain = \"a.b\"; root = \"/r\"; disks = \"fresh-key\"; }, "
+			       "{ domain = \"c.d\"; root = \"/r\"; disks = \"any\"; }, "
+			       "{ domain = \"e.f\"; root = \"/r\"; } );",
+			  &err),
+		     &err);
+	assert_int_equal(config_disks(&config, "a.b"), CONFIG_DISKS_FRESH_KEY);
+	assert_int_equal(config_disks(&config, "c.d"), CONFIG_DISKS_ANY);
+	assert_int_equal(config_disks(&config, "e.f"), CONFIG_DISKS_SEALED);
+	assert_int_equal(config_disks(&config, "g.h"), CONFIG_DISKS_SEALED);
+	config_release(&config);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -529,6 +563,7 @@ int main(void)
 		cmocka_unit_test(addresses_are_numeric),
 		cmocka_unit_test(lists_and_groups_have_their_form),
 		cmocka_unit_test(entries_do_not_contradict_each_other),
+		cmocka_unit_test(disks_may_be_demanded_either_way),
 		cmocka_unit_test(users_are_numbers_or_users),
 		cmocka_unit_test(an_aead_must_be_there),
 		cmocka_unit_test(defaults_are_those_of_the_manual),

@@ -195,6 +195,46 @@ static void of_a_copy_it_stays(void **state)
 	assert_true(is_there(f, LOCAL));
 }
 
+/* So that no client of the API is needed (--wrap in meson.build): it is root's. */
+bool __wrap_api_may_name_files(const ApiRequest *request);
+bool __wrap_api_may_name_files(const ApiRequest *request)
+{
+	(void)request;
+	return true;
+}
+
+/* That its image went with it is no answer to who starts it here again. */
+static void started_again_it_is_said_to_be_elsewhere(void **state)
+{
+	Fixture *f = *state;
+	char text[1024];
+	Error err = ERROR_INIT;
+
+	snprintf(text, sizeof(text),
+		 "name = \"vm1\"; uuid = \"%s\"; machine = \"pc-q35-10.0\"; cpu = \"max\"; "
+		 "memory = \"512M\"; disks = ( { pool = \"disks\"; volume = \"" VOLUME "\"; format = \"raw\"; } );",
+		 f->vm.manifest.uuid);
+	moves_away(f, true);
+	assert_false(is_there(f, LOCAL));
+	assert_fails(vm_start_text(f->engine, "vm1.conf", text, NULL, &err), ERROR_CONFLICT,
+		     "was moved to another host", &err);
+	/* A new one of that name and disk is told what it lacks. */
+	text[strlen("name = \"vm1\"; uuid = \"")] ^= 1;
+	text[strlen("name = \"vm")] = '9';
+	assert_fails(vm_start_text(f->engine, "vm9.conf", text, NULL, &err), ERROR_NOT_FOUND,
+		     "volume disks/" VOLUME, &err);
+}
+
+/* A medium: what the VM could not write was not made by it. */
+static void what_it_could_only_read_stays(void **state)
+{
+	Fixture *f = *state;
+
+	f->vm.manifest.disks[0].read_only = true;
+	moves_away(f, true);
+	assert_true(is_there(f, LOCAL));
+}
+
 /* One that came from another domain has its disks in the pools of that domain. */
 static void it_is_of_the_pool_that_it_came_to(void **state)
 {
@@ -287,6 +327,8 @@ int main(void)
 		WITH(its_image_goes_by_a_signed_word),
 		WITH(and_by_no_other),
 		WITH(of_a_copy_it_stays),
+		WITH(what_it_could_only_read_stays),
+		WITH(started_again_it_is_said_to_be_elsewhere),
 		WITH(it_is_of_the_pool_that_it_came_to),
 		WITH(what_another_vm_names_stays),
 		WITH(undone_it_is_as_it_was),

@@ -207,6 +207,47 @@ static void test_refused(void **state)
 	assert_int_equal(err.category, ERROR_CONFLICT);
 }
 
+/* Of this key, and with a version: nothing else, however alike. */
+static void test_sweep(void **state)
+{
+	Pool *pool = *state;
+	char fresh[2][LIMIT_NAME], other[4][LIMIT_NAME], path[LIMIT_PATH];
+	ManifestDisk another = pool->disk;
+	AUTO_FD int fd = -1;
+	RekeyFiles files = hide(pool, 7, &fd);
+
+	another.key[0] ^= 1;
+	rekey_files_fresh_name(&pool->disk, 1, fresh[0]);
+	rekey_files_fresh_name(&pool->disk, 12, fresh[1]);
+	rekey_files_fresh_name(&another, 1, other[0]);
+	snprintf(other[1], LIMIT_NAME, "%.50s.img", fresh[0]);
+	snprintf(other[2], LIMIT_NAME, "%.*s", (int)strlen(fresh[0]) - 1, fresh[0]);
+	snprintf(other[3], LIMIT_NAME, "x%.50s", fresh[0]);
+	for (size_t i = 0; i < ARRAY_SIZE(fresh); i++)
+		put(pool, fresh[i], "fresh");
+	for (size_t i = 0; i < ARRAY_SIZE(other); i++)
+		put(pool, other[i], "other");
+	rekey_files_sweep(pool->resources, &pool->disk);
+	for (size_t i = 0; i < ARRAY_SIZE(fresh); i++) {
+		path_in(pool, fresh[i], path);
+		assert_int_equal(access(path, F_OK), -1);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(other); i++) {
+		holds(pool, other[i], "other");
+		path_in(pool, other[i], path);
+		assert_int_equal(unlink(path), 0);
+	}
+	holds(pool, "a.img", "old");
+	holds(pool, files.hidden, "new");
+	/* Of another pool. */
+	snprintf(pool->resources->pools[0].name, LIMIT_NAME, "q");
+	put(pool, fresh[0], "fresh");
+	rekey_files_sweep(pool->resources, &pool->disk);
+	holds(pool, fresh[0], "fresh");
+	snprintf(pool->resources->pools[0].name, LIMIT_NAME, "p");
+	rekey_files_sweep(pool->resources, &pool->disk);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -214,6 +255,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_unclear, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_names, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sweep, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@ abandoned. And a key manager that lies, in the place of the real one. No VM is s
 
 import contextlib
 import glob
+import json
 import os
 import sqlite3
 import sys
@@ -82,6 +83,23 @@ class Engine(unittest.TestCase):
         self.host.start()
         self.says("serves, 6 log entries", ok=True)
         self.assertTrue(os.path.exists(os.path.join(self.host.state, "keys.head")))
+
+    def head(self):
+        with open(os.path.join(self.host.state, "keys.head"), encoding="ascii") as file:
+            return json.load(file)["entries"]
+
+    def test_a_log_that_grows_is_kept_a_moment_later(self):
+        self.lie((HEAD, [5], b"a" * 48), (READY, [], b""), (HEAD, [6], b"b" * 48), (HEAD, [7], b"c" * 48))
+        self.host.start()
+        self.says("serves, 7 log entries", ok=True)
+        lab.wait_for("the newest", lambda: self.head() == 7, 20)
+
+    def test_what_waits_is_kept_when_the_engine_stops(self):
+        self.lie((HEAD, [5], b"a" * 48), (READY, [], b""), (HEAD, [7], b"c" * 48))
+        self.host.start()
+        self.says("serves, 7 log entries", ok=True)
+        self.host.stop()
+        self.assertEqual(self.head(), 7)
 
     def test_a_log_that_gets_shorter_ends_it(self):
         self.lie((HEAD, [5], b"a" * 48), (READY, [], b""), (HEAD, [3], b"b" * 48))

@@ -323,6 +323,52 @@ static void a_value_that_is_elsewhere_goes_along(void **state)
 	peer_take_away(&peer);
 }
 
+static void opens_for(Pair *pair, const char *who, const char *refusal)
+{
+	KeydWorld *south = pair->south.keyd;
+	KeydOpen open = keyd_opening(&pair->keys[0]);
+	IpcMessage message;
+
+	snprintf(open.who, sizeof(open.who), "%s", who);
+	memcpy(open.migration, pair->request.migration, sizeof(open.migration));
+	open.epoch = pair->request.epoch;
+	if (refusal) {
+		keyd_refused(south, KEYD_OPEN, &keyd_open_schema, &open, ERROR_DENIED, refusal);
+		return;
+	}
+	keyd_ask(south, KEYD_OPEN, &keyd_open_schema, &open, KEYD_OPENED, &message);
+	ipc_message_clear(&message, south->keyd.link);
+}
+
+#define SOUTH_HOST "spiffe://south.example/host/b " MIGRATION
+#define OTHER_HOST "spiffe://south.example/host/c " MIGRATION
+
+/* South's key manager is shared: what comes is of the host that it came to. */
+static void they_come_to_one_host_of_several(void **state)
+{
+	Pair *pair = *state;
+	KeyTransfer *request = &pair->request;
+
+	name_keys(pair);
+	snprintf(request->who, sizeof(request->who), SOUTH_HOST);
+	step(pair, &pair->south, TRANSFER_OFFER);
+	snprintf(request->who, sizeof(request->who), MIGRATION);
+	step(pair, &pair->north, TRANSFER_EXPORT);
+	snprintf(request->who, sizeof(request->who), SOUTH_HOST);
+	step(pair, &pair->south, TRANSFER_IMPORT);
+	opens_for(pair, SOUTH_HOST, NULL);
+	opens_for(pair, OTHER_HOST, "is of another host");
+	opens_for(pair, MIGRATION, "the key is of spiffe://south.example/host/b");
+	request->document_size = 0;
+	snprintf(request->who, sizeof(request->who), OTHER_HOST);
+	refused(pair, &pair->south, TRANSFER_ACTIVATED, ERROR_DENIED, "is of another host");
+	refused(pair, &pair->south, TRANSFER_DISCARD, ERROR_DENIED, "is of another host");
+	snprintf(request->who, sizeof(request->who), SOUTH_HOST);
+	step(pair, &pair->south, TRANSFER_ACTIVATED);
+	assert_int_equal(key_at(pair, &pair->south, 0).state, KEY_ACTIVE);
+	opens_for(pair, SOUTH_HOST, NULL);
+}
+
 /* --- who is not to be believed --- */
 
 /* How often a refusal stands in the log. */
@@ -529,6 +575,31 @@ static void what_is_abandoned_is_out_of_its_move(void **state)
 	assert_int_equal(keyd_verify(pair->north.keyd).keys, DISKS);
 }
 
+/* What is under the old version is as readable for whoever has seen that as before: the log says so, and
+ * that version keeps the mark. */
+static void a_rotation_does_not_hide_who_has_seen_a_key(void **state)
+{
+	Pair *pair = *state;
+	KeydLog log = { .who = KEYD_WHO };
+	const KeydEntries *entries;
+	IpcMessage message;
+	KeyRecord key, fresh;
+
+	go_to_imported(pair);
+	key = abandon(pair, &pair->north, 0);
+	fresh = keyd_rotate(pair->north.keyd, &key);
+	assert_int_equal(fresh.version, key.version + 1);
+	assert_string_equal(fresh.exposed_to, "");
+	assert_string_equal(keyd_show(pair->north.keyd, &key, key.version).exposed_to, SOUTH);
+	log.first = pair->north.keyd->head.entries;
+	keyd_ask(pair->north.keyd, KEYD_LOG, &keyd_log_schema, &log, KEYD_ENTRIES, &message);
+	entries = message.payload;
+	assert_int_equal(entries->entries_count, 1);
+	assert_int_equal(entries->entries[0].action, KEY_CREATED);
+	assert_non_null(strstr(entries->entries[0].detail, "rotated: " SOUTH " has seen version 1"));
+	ipc_message_clear(&message, pair->north.keyd->keyd.link);
+}
+
 static void what_came_and_is_abandoned_is_destroyed(void **state)
 {
 	Pair *pair = *state;
@@ -595,6 +666,7 @@ int main(void)
 		WITH(keys_go_from_one_to_the_other),
 		WITH(they_go_though_each_is_killed_before_each_step),
 		WITH(undone_they_are_where_they_were),
+		WITH(they_come_to_one_host_of_several),
 		WITH(a_value_that_is_elsewhere_goes_along),
 		WITH(a_domain_that_is_not_trusted_is_refused),
 		WITH(a_certificate_that_is_revoked_is_refused),
@@ -604,6 +676,7 @@ int main(void)
 		WITH(certificates_that_do_not_fit_stop_moves_alone),
 		WITH(one_move_cannot_ask_for_all),
 		WITH(what_is_abandoned_is_out_of_its_move),
+		WITH(a_rotation_does_not_hide_who_has_seen_a_key),
 		WITH(what_came_and_is_abandoned_is_destroyed),
 		WITH(one_that_is_abandoned_does_not_hold_the_others),
 		WITH(what_is_not_on_its_way_is_not_abandoned),

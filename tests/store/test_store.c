@@ -108,6 +108,49 @@ static void put_replaces_and_tables_are_apart(void **state)
 		     "no \"a\" in vms", &f->err);
 }
 
+static bool copy_end(void *context, const void *object, Error *err)
+{
+	(void)err;
+	*(KeyEndRecord *)context = *(const KeyEndRecord *)object;
+	return true;
+}
+
+static void ends_that_are_owed_are_there_after_reopening(void **state)
+{
+	static const char id[] = "ab010000000000000000000000000000";
+	Fixture *f = *state;
+	KeyEndRecord end = { .key = { 0xab, 1 }, .pool = "disks", .volume = "v.img", .why = "moved" };
+	KeyEndRecord again;
+
+	assert_works(store_put(f->store, STORE_KEY_ENDS, id, &end, &f->err), &f->err);
+	close_store(f);
+	open_store(f);
+	memset(&again, 0xaa, sizeof(again));
+	assert_works(store_each(f->store, STORE_KEY_ENDS, copy_end, &again, &f->err), &f->err);
+	assert_memory_equal(again.key, end.key, sizeof(end.key));
+	assert_string_equal(again.pool, "disks");
+	assert_string_equal(again.volume, "v.img");
+	assert_string_equal(again.why, "moved");
+	assert_works(store_delete(f->store, STORE_KEY_ENDS, id, &f->err), &f->err);
+	close_store(f);
+	open_store(f);
+	assert_fails(store_get(f->store, STORE_KEY_ENDS, id, &again, &f->err), ERROR_NOT_FOUND,
+		     "key_ends", &f->err);
+	end.why[0] = '\0';
+	assert_fails(store_put(f->store, STORE_KEY_ENDS, id, &end, &f->err), ERROR_PEER, "why", &f->err);
+}
+
+/* A store of before there was that table gets it. */
+static void an_older_store_gets_the_table_of_ends(void **state)
+{
+	Fixture *f = *state;
+	const KeyEndRecord end = { .pool = "disks", .volume = "v.img", .why = "moved" };
+
+	change_database(f, "DROP TABLE key_ends");
+	open_store(f);
+	assert_works(store_put(f->store, STORE_KEY_ENDS, "a", &end, &f->err), &f->err);
+}
+
 static void keys_are_data_not_sql(void **state)
 {
 	static const char hostile[] = "a'; DROP TABLE hosts; --";
@@ -375,6 +418,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		STORE_TEST(what_was_put_is_there_after_reopening),
 		STORE_TEST(put_replaces_and_tables_are_apart),
+		STORE_TEST(ends_that_are_owed_are_there_after_reopening),
+		STORE_TEST(an_older_store_gets_the_table_of_ends),
 		STORE_TEST(keys_are_data_not_sql),
 		STORE_TEST(delete_removes_once),
 		STORE_TEST(what_breaks_its_schema_is_not_stored),

@@ -223,6 +223,44 @@ static void a_key_goes_with_encryption(void **state)
 	expect_good(&manifest);
 }
 
+/* Ciphertext: a raw and encrypted image with a header, and its size. */
+static void ciphertext_has_its_size(void **state)
+{
+	static const uint64_t wrong[] = { 0, 1, MANIFEST_HEADER_MAX + 512, 511, UINT64_MAX };
+	Manifest manifest;
+	ManifestDisk *disk = &manifest.disks[0];
+
+	(void)state;
+	sample_manifest(&manifest);
+	disk->transfer = DISK_COPIED_SEALED;
+	disk->stored_bytes = disk->size_bytes + 512;
+	expect_bad(&manifest, "disks[0]: only a raw and encrypted one is copied as ciphertext");
+	disk->encryption = DISK_LUKS;
+	disk->key[0] = 7;
+	expect_good(&manifest);
+	disk->stored_bytes = disk->size_bytes + MANIFEST_HEADER_MAX;
+	expect_good(&manifest);
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		disk->stored_bytes = disk->size_bytes + wrong[i];
+		expect_bad(&manifest, "disks[0]: stored_bytes");
+	}
+	disk->stored_bytes = 0;
+	expect_bad(&manifest, "disks[0]: stored_bytes 0 does not fit");
+	disk->stored_bytes = disk->size_bytes + 512;
+	disk->format = DISK_QCOW2;
+	expect_bad(&manifest, "only a raw and encrypted one");
+	disk->format = DISK_RAW;
+	/* In the other ways it is nobody's business. */
+	disk->transfer = DISK_COPIED;
+	expect_bad(&manifest, "disks[0]: stored_bytes without \"ciphertext\"");
+	disk->stored_bytes = 0;
+	expect_good(&manifest);
+	assert_int_equal(manifest_copy_bytes(disk), disk->size_bytes);
+	disk->transfer = DISK_COPIED_SEALED;
+	disk->stored_bytes = disk->size_bytes + 512;
+	assert_int_equal(manifest_copy_bytes(disk), disk->size_bytes + 512);
+}
+
 static const char plain_disk[] = "{\"pool\":\"fast\",\"volume\":\"vm1-root\",\"format\":\"raw\","
 				 "\"size_bytes\":8388608,\"read_only\":false}";
 static const char luks_disk[] =
@@ -323,6 +361,7 @@ int main(void)
 		cmocka_unit_test(nothing_comes_twice),
 		cmocka_unit_test(boot_fields_may_not_contradict),
 		cmocka_unit_test(a_key_goes_with_encryption),
+		cmocka_unit_test(ciphertext_has_its_size),
 		cmocka_unit_test(encryption_in_json),
 		cmocka_unit_test(encryption_decoded_in_pairs),
 	};

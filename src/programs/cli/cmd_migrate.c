@@ -17,6 +17,8 @@ typedef enum MigrateOption {
 	MIGRATE_BANDWIDTH,
 	MIGRATE_MAX_DOWNTIME,
 	MIGRATE_KEEP_KEYS,
+	MIGRATE_OFFLINE,
+	MIGRATE_COLD,
 	MIGRATE_DETACH,
 } MigrateOption;
 const CliOption cmd_migrate_options[] = {
@@ -27,6 +29,8 @@ const CliOption cmd_migrate_options[] = {
 				   "the longest pause of the guest to aim at, in milliseconds" },
 	[MIGRATE_KEEP_KEYS] = { "keep-keys", NULL,
 				"keep the keys of the VM's disks here too, instead of destroying them" },
+	[MIGRATE_OFFLINE] = { "offline", NULL, "stop the guest while its memory is sent" },
+	[MIGRATE_COLD] = { "cold", NULL, "move a stopped VM, which stays stopped" },
 	[MIGRATE_DETACH] = { "detach", NULL, "return as soon as the migration has begun" },
 	{ NULL, NULL, NULL },
 };
@@ -35,6 +39,16 @@ static bool put_u64(json_t *arguments, const char *name, uint64_t value, Error *
 {
 	return !json_object_set_new(arguments, name, json_integer((json_int_t)value)) ||
 	       error_set(err, ERROR_INTERNAL, "no memory for a request");
+}
+
+static bool put_manner(json_t *arguments, const CliInput *input, Error *err)
+{
+	if (input->values[MIGRATE_OFFLINE] && input->values[MIGRATE_COLD])
+		return error_set(err, ERROR_USAGE,
+				 "--offline is for a VM that runs, --cold for a stopped one");
+	if (input->values[MIGRATE_OFFLINE])
+		return api_put_text(arguments, "manner", "offline", err);
+	return !input->values[MIGRATE_COLD] || api_put_text(arguments, "manner", "cold", err);
 }
 
 static bool put_options(json_t *arguments, const CliInput *input, Error *err)
@@ -52,9 +66,10 @@ static bool put_options(json_t *arguments, const CliInput *input, Error *err)
 		return false;
 	if (input->values[MIGRATE_KEEP_KEYS] && json_object_set_new(arguments, "keep_keys", json_true()))
 		return error_set(err, ERROR_INTERNAL, "no memory for a request");
-	return !downtime ||
-	       (parse_u64(downtime, "--max-downtime", 1, DOWNTIME_MAX_MS, &value, err) &&
-		put_u64(arguments, "max_downtime_ms", value, err));
+	if (downtime && (!parse_u64(downtime, "--max-downtime", 1, DOWNTIME_MAX_MS, &value, err) ||
+			 !put_u64(arguments, "max_downtime_ms", value, err)))
+		return false;
+	return put_manner(arguments, input, err);
 }
 
 static bool print_detached(CliContext *context, const json_t *body, const char *id, Error *err)

@@ -59,10 +59,11 @@ static void print_disk(const json_t *disk)
 bool cmd_vm_create(CliContext *context, const CliInput *input, Error *err)
 {
 	AUTO_JSON json_t *arguments = json_object(), *body = NULL;
-	bool encrypted = input->values[CREATE_ENCRYPTED];
+	bool encrypted = input->values[CREATE_ENCRYPTED], said;
 
 	if (!put_vm_file(arguments, input->words[0], err))
 		return false;
+	said = strstr(json_string_value(json_object_get(arguments, "text")), "encryption");
 	if (json_object_set_new(arguments, "encrypted", json_boolean(encrypted)) ||
 	    json_object_set_new(arguments, "sparse", json_boolean(input->values[CREATE_SPARSE])))
 		return error_set(err, ERROR_INTERNAL, "no memory for a request");
@@ -73,8 +74,8 @@ bool cmd_vm_create(CliContext *context, const CliInput *input, Error *err)
 		return text_print_json_list(stdout, body, "disks", err);
 	for (size_t i = 0; i < api_count(body, "disks"); i++)
 		print_disk(api_item(body, "disks", i));
-	if (encrypted)
-		puts("a disk that is encrypted starts with encryption = \"luks\" in its description only");
+	if (encrypted && !said)
+		puts("to start it, its description must say encryption = \"luks\" of each of these disks");
 	return true;
 }
 
@@ -182,11 +183,29 @@ static void print_exposed(const json_t *exposed)
 	}
 }
 
+/* What stands between the VM and its disks of sealed pools. */
+static void print_sealed(const json_t *vm)
+{
+	size_t count = api_count(vm, "sealed_disks");
+
+	for (size_t i = 0; i < count; i++) {
+		const json_t *disk = api_item(vm, "sealed_disks", i);
+		const char *volume = api_text(disk, "volume"), *daemon = api_text(disk, "daemon");
+
+		fputs("  sealed disk   ", stdout);
+		text_print(stdout, volume ? volume : "?");
+		fputs(", its storage daemon ", stdout);
+		text_print(stdout, daemon ? daemon : "?");
+		putchar('\n');
+	}
+}
+
 bool cmd_vm_show(CliContext *context, const CliInput *input, Error *err)
 {
 	static const char *const members[] = { "name",	       "uuid", "state",	  "epoch",
 					       "owner",	       "mode", "machine", "cpus",
-					       "memory_bytes", "pid",  "serial",  "vnc" };
+					       "memory_bytes", "pid",  "serial",  "vnc",
+					       "moved_to" };
 	AUTO_JSON json_t *arguments = json_object(), *body = NULL;
 	AUTO_FREE char *manifest = NULL;
 
@@ -199,6 +218,7 @@ bool cmd_vm_show(CliContext *context, const CliInput *input, Error *err)
 	for (size_t i = 0; i < ARRAY_SIZE(members); i++)
 		print_member(json_object_get(body, "vm"), members[i]);
 	print_exposed(json_object_get(json_object_get(body, "vm"), "exposed"));
+	print_sealed(json_object_get(body, "vm"));
 	/* JSON's own escapes make it safe for a terminal. */
 	manifest =
 		json_text_new(json_object_get(body, "manifest"), JSON_INDENT(2) | JSON_ENSURE_ASCII);

@@ -25,7 +25,7 @@ const CliCommand cli_commands[] = {
 	  cmd_vm_rekey, NULL },
 	{ "vm stop", "VM", "end a VM at once, as by pulling its plug", NULL, 1, 1, cmd_vm_stop,
 	  NULL },
-	{ "migrate", "VM DESTINATION [OPTION...]", "move a running VM to another host",
+	{ "migrate", "VM DESTINATION [OPTION...]", "move a VM to another host",
 	  cmd_migrate_options, 2, 2, cmd_migrate, NULL },
 	{ "status", "[MIGRATION] [--watch]", "show migrations, ended ones included",
 	  cmd_status_options, 0, 1, cmd_status, NULL },

@@ -14,12 +14,21 @@ typedef struct Row {
 	RowKind kind;
 } Row;
 
-static const Row report_rows[] = {
+/* In a cold move nothing resumes. */
+static const Row cold_rows[] = {
+	{ "total_ms", "from the command to the end", ROW_DURATION },
+	{ "stream_ms", "from the first byte to the end", ROW_DURATION },
+};
+
+static const Row running_rows[] = {
 	{ "total_ms", "from the command to RESUME", ROW_DURATION },
 	{ "stream_ms", "from the first byte to RESUME", ROW_DURATION },
 	{ "downtime_ms", "downtime", ROW_DURATION },
 	{ "downtime_error_ms", "  known to within", ROW_DURATION },
 	{ "resume_ms", "  of it, commit to RESUME", ROW_DURATION },
+};
+
+static const Row report_rows[] = {
 	{ "populate_ms", "destination's memory populated", ROW_DURATION },
 	{ "stream_bytes", "bytes of the VM's stream", ROW_BYTES },
 	{ "wire_bytes", "bytes on the wire", ROW_BYTES },
@@ -44,6 +53,7 @@ static const Row detail_rows[] = {
 	{ "state", "state", ROW_TEXT },
 	{ "result", "result", ROW_TEXT },
 	{ "mode", "mode", ROW_TEXT },
+	{ "manner", "manner", ROW_TEXT },
 	{ "aead", "cipher's provider", ROW_TEXT },
 	{ "guard", "guard", ROW_TEXT },
 	{ "guard_warnings", "  rules broken", ROW_NUMBER },
@@ -89,6 +99,22 @@ static void print_rows(FILE *stream, const json_t *object, const Row *rows, size
 	for (size_t i = 0; i < count; i++)
 		if (format_row(object, &rows[i], value))
 			fprintf(stream, "  %-32s%s\n", rows[i].label, value);
+}
+
+static bool is_cold(const json_t *migration)
+{
+	const char *manner = api_text(migration, "manner");
+
+	return manner && !strcmp(manner, "cold");
+}
+
+static void print_figures(FILE *stream, const json_t *report, bool cold)
+{
+	if (cold)
+		print_rows(stream, report, cold_rows, ARRAY_SIZE(cold_rows));
+	else
+		print_rows(stream, report, running_rows, ARRAY_SIZE(running_rows));
+	print_rows(stream, report, report_rows, ARRAY_SIZE(report_rows));
 }
 
 static void warn_if_readable(FILE *stream, const json_t *object)
@@ -157,15 +183,16 @@ void report_print(FILE *stream, const json_t *migration)
 	const json_t *report = json_object_get(migration, "report");
 	char vm[TEXT_CELL_SIZE], peer[TEXT_CELL_SIZE], id[REPORT_ID_SHORT];
 	const char *role = api_text(migration, "role");
+	const char *is = is_cold(migration) ? "is stopped" : "runs";
 
 	text_escape(api_text(migration, "vm"), vm, sizeof(vm));
 	text_escape(api_text(migration, "peer"), peer, sizeof(peer));
 	report_short_id(migration, id);
 	if (role && !strcmp(role, "destination"))
-		fprintf(stream, "%s came from %s and runs here (migration %s)\n", vm, peer, id);
+		fprintf(stream, "%s came from %s and %s here (migration %s)\n", vm, peer, is, id);
 	else
-		fprintf(stream, "%s runs on %s (migration %s)\n", vm, peer, id);
-	print_rows(stream, report, report_rows, ARRAY_SIZE(report_rows));
+		fprintf(stream, "%s %s on %s (migration %s)\n", vm, is, peer, id);
+	print_figures(stream, report, is_cold(migration));
 	print_keys(stream, migration);
 	warn_if_readable(stream, report);
 	warn_if_unguarded(stream, report);
@@ -186,7 +213,7 @@ void report_print_details(FILE *stream, const json_t *migration)
 	}
 	if (report) {
 		fprintf(stream, "report:\n");
-		print_rows(stream, report, report_rows, ARRAY_SIZE(report_rows));
+		print_figures(stream, report, is_cold(migration));
 	}
 	warn_if_readable(stream, report ? report : migration);
 	warn_if_unguarded(stream, report ? report : migration);

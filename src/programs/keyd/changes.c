@@ -69,6 +69,7 @@ static bool each_key(Keyd *keyd, const char *vm, VisitKey *visit, void *context,
 }
 
 typedef struct InUse {
+	const Keyd *keyd;
 	const KeydCreate *wanted;
 	size_t keys; /* of the VM */
 } InUse;
@@ -80,6 +81,9 @@ static bool check_not_in_use(void *context, const KeyRecord *key, Error *err)
 	char id[KEY_ID_HEX];
 
 	if (key->state == KEY_DEACTIVATED || key->state == KEY_DESTROYED)
+		return true;
+	/* Of a VM that is being copied from one of our hosts to another each has its own. */
+	if (!keyd_holds(in_use->keyd, key->id, in_use->wanted->who))
 		return true;
 	in_use->keys++;
 	if (key->purpose != in_use->wanted->purpose || strcmp(key->slot, in_use->wanted->slot) != 0)
@@ -93,9 +97,10 @@ static bool check_not_in_use(void *context, const KeyRecord *key, Error *err)
 /* A VM whose keys do not go into one package could not move. */
 static bool check_room(Keyd *keyd, const KeydCreate *create, Error *err)
 {
-	InUse in_use = { .wanted = create };
+	InUse in_use = { .keyd = keyd, .wanted = create };
 
-	if (!each_key(keyd, create->vm, check_not_in_use, &in_use, err))
+	if (!holders_read(&keyd->holders, keyd->store, err) ||
+	    !each_key(keyd, create->vm, check_not_in_use, &in_use, err))
 		return false;
 	return in_use.keys < LIMIT_PACKAGE_KEYS ||
 	       error_set(err, ERROR_LIMIT, "VM %s has %zu keys in use, at most %d", create->vm,
@@ -122,7 +127,8 @@ static bool add_created(Keyd *keyd, const Making *making, const KeyRecord *key, 
 static bool add_rotated(Keyd *keyd, const Making *making, const KeyRecord *key, const Secret *kept,
 			Error *err)
 {
-	KeyReason created = keyd_reason(keyd, KEY_CREATED, making->create.who, "rotated");
+	char detail[LIMIT_TEXT] = "rotated";
+	KeyReason created = keyd_reason(keyd, KEY_CREATED, making->create.who, detail);
 	KeyReason rotated = keyd_reason(keyd, KEY_ROTATED, making->create.who, "");
 	KeyRecord retired;
 
@@ -132,6 +138,12 @@ static bool add_rotated(Keyd *keyd, const Making *making, const KeyRecord *key, 
 		return error_set(err, ERROR_CONFLICT,
 				 "the key was changed meanwhile: version %" PRIu64 " is %s",
 				 retired.version, key_state_words[retired.state]);
+	/* That mark stays with the version that was seen, which goes when nothing is under it any more. */
+	if (retired.exposed_to[0])
+		snprintf(detail, sizeof(detail),
+			 "rotated: %s has seen version %" PRIu64
+			 " and reads what is under it until that has a new key of its own",
+			 retired.exposed_to, retired.version);
 	retired.state = KEY_DEACTIVATED;
 	if (!key_store_begin(keyd->store, err))
 		return false;

@@ -21,10 +21,11 @@
 #include "ipc/link.h"
 #include "programs/keyd/backend.h"
 #include "programs/keyd/helper_root.h"
+#include "programs/keyd/holders.h"
 #include "programs/keyd/limits.h"
 #include "programs/keyd/opened.h"
 #include "programs/keyd/walk.h"
-#include "role/keyd_messages.h"
+#include "role/keylink_messages.h"
 
 typedef struct Keyd {
 	const Clock *clock;
@@ -35,6 +36,7 @@ typedef struct Keyd {
 	Opened opened;
 	Backends backends;
 	Walk walk;
+	Holders holders;
 	uint64_t told; /* entries of the log that the engine knows of */
 	bool verifying; /* between KEYD_START and ROLE_READY */
 	uint64_t start; /* subject of the KEYD_START */
@@ -82,6 +84,17 @@ MUST_CHECK bool keyd_take_step_with_values(Keyd *keyd, uint64_t subject, const K
  * not destroyed, and callers other than root make at most a quarter of what the store takes, so that
  * none of them can fill it. ERROR_LIMIT; ERROR_NOT_FOUND if there is no such key. */
 MUST_CHECK bool keyd_check_share(Keyd *keyd, const IpcMessage *message, Error *err);
+
+/* hosts.c: the hosts that share this key manager. Whether this request may be made by its host;
+ * before its handler. ERROR_DENIED, which stands in the log. */
+MUST_CHECK bool keyd_judge_host(Keyd *keyd, const IpcMessage *message, Error *err);
+/* Whether `who` is of another host, and whether his host holds this key. */
+bool keyd_is_remote(const char *who);
+bool keyd_holds(const Keyd *keyd, const uint8_t id[KEY_ID_BYTES], const char *who);
+/* Refuses a request about a key that another host holds, or that is not here. Returns false. */
+bool keyd_refuse_host(Keyd *keyd, const uint8_t id[KEY_ID_BYTES], const char *who, Error *err);
+/* Leaves of a page only the keys that the host of `who` holds, or that are coming to it. */
+void keyd_keep_own(const Keyd *keyd, const char *who, KeydKeys *keys);
 
 /* requests.c: what reads. */
 KeydHandler keyd_on_show, keyd_on_list, keyd_on_log, keyd_on_verify;

@@ -6,9 +6,16 @@
 
 #include "programs/keyd/keyd.h"
 
+enum { LIST_PAGES = 20 };
+
 bool keyd_limit(Keyd *keyd, LimitKind kind, const char *who, Error *err)
 {
-	return limits_take(&keyd->limits, kind, who, clock_monotonic_us(keyd->clock), err);
+	char host[LIMIT_SPIFFE_ID];
+
+	/* Whom a host names is its own word: it has one share. */
+	keylink_host_of_who(who, host);
+	return limits_take(&keyd->limits, kind, host[0] ? host : who, clock_monotonic_us(keyd->clock),
+			   err);
 }
 
 bool keyd_tell_head(Keyd *keyd, Error *err)
@@ -35,15 +42,32 @@ bool keyd_on_show(Keyd *keyd, const IpcMessage *message, bool *link_ok, Error *e
 	return *link_ok;
 }
 
+/* To another host only its own are shown: of a large store some pages at a time, and the cursor says
+ * that there is more. */
+static bool list_page(Keyd *keyd, const KeydList *list, KeydKeys *answer, Error *err)
+{
+	bool remote = keyd_is_remote(list->who);
+
+	for (int i = 0; i < LIST_PAGES; i++) {
+		if (!key_store_list(keyd->store, list->vm, &answer->cursor, answer->keys, KEYD_PAGE,
+				    &answer->keys_count, err))
+			return false;
+		if (!remote)
+			return true;
+		keyd_keep_own(keyd, list->who, answer);
+		if (answer->keys_count || !answer->cursor)
+			return true;
+	}
+	return true;
+}
+
 bool keyd_on_list(Keyd *keyd, const IpcMessage *message, bool *link_ok, Error *err)
 {
 	const KeydList *list = message->payload;
 	KeydKeys *answer = &keyd->keys;
 
 	answer->cursor = list->cursor;
-	if (!keyd_limit(keyd, LIMITED_READ, list->who, err) ||
-	    !key_store_list(keyd->store, list->vm, &answer->cursor, answer->keys, KEYD_PAGE,
-			    &answer->keys_count, err))
+	if (!keyd_limit(keyd, LIMITED_READ, list->who, err) || !list_page(keyd, list, answer, err))
 		return false;
 	*link_ok = ipc_send(keyd->link, KEYD_KEYS, message->subject, &keyd_keys_schema, answer,
 			    NULL, 0, err);
@@ -78,7 +102,7 @@ bool keyd_on_verify(Keyd *keyd, const IpcMessage *message, bool *link_ok, Error 
 		walk_begin(&keyd->walk);
 	if (!walk_step(&keyd->walk, keyd->store, &answer.done, err))
 		return error_prefix(err, "verifying");
-	answer.entries = keyd->walk.entries;
+	answer.entries = keyd->walk.log.entries;
 	answer.keys = keyd->walk.keys;
 	*link_ok = ipc_send(keyd->link, KEYD_VERIFIED, message->subject, &keyd_verified_schema,
 			    &answer, NULL, 0, err);

@@ -142,6 +142,7 @@ static void teardown(Keyd *keyd)
 {
 	opened_wipe_all(&keyd->opened);
 	backends_clear(keyd);
+	holders_clear(&keyd->holders);
 	ipc_link_free(keyd->link);
 	root_key_free(keyd->root);
 	cms_signer_free(keyd->signer);

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 
-#include "programs/keyd/keyd.h"
+#include "programs/keyd/handover.h"
 
 /* What is to be known of a request before its handler gets it. */
 enum {
@@ -24,7 +24,7 @@ static const RequestRow requests[] = {
 	{ ROLE_FORGET, EARLY, keyd_on_forget },
 	{ KEYD_START, EARLY, keyd_on_start },
 	{ KEYD_CREATE, WRITES | ADDS, keyd_on_create },
-	{ KEYD_SHOW, 0, keyd_on_show },
+	{ KEYD_SHOW, WRITES, keyd_on_show },
 	{ KEYD_LIST, 0, keyd_on_list },
 	{ KEYD_ROTATE, WRITES | ADDS, keyd_on_rotate },
 	{ KEYD_CHANGE, WRITES, keyd_on_change },
@@ -33,7 +33,7 @@ static const RequestRow requests[] = {
 	{ KEYD_LOG, 0, keyd_on_log },
 	{ KEYD_VERIFY, 0, keyd_on_verify },
 	{ KEYD_PLACES, 0, keyd_on_places },
-	{ KEYD_TRANSFER, WRITES, keyd_on_transfer },
+	{ KEYD_TRANSFER, WRITES, keyd_on_step },
 	{ KEYD_ABANDON, WRITES, keyd_on_abandon },
 	{ KEYD_HELPER, EARLY, keyd_on_helper },
 	{ 0 },
@@ -53,7 +53,8 @@ static bool handle(Keyd *keyd, const RequestRow *row, const IpcMessage *message,
 {
 	if (keyd->verifying && !(row->flags & EARLY))
 		return error_set(err, ERROR_UNAVAILABLE, "the key store is still being verified");
-	return (!(row->flags & ADDS) || keyd_check_share(keyd, message, err)) &&
+	return keyd_judge_host(keyd, message, err) &&
+	       (!(row->flags & ADDS) || keyd_check_share(keyd, message, err)) &&
 	       row->handler(keyd, message, link_ok, err);
 }
 

@@ -34,7 +34,8 @@ static bool check_made(Keyd *keyd, const char *who, Error *err)
 						      keyd->created, LIMIT_KEYS_OTHERS));
 }
 
-static bool check_vm(Keyd *keyd, const char *vm, Error *err)
+/* Each host has a share of its own: none can fill another's. */
+static bool check_vm(Keyd *keyd, const char *who, const char *vm, Error *err)
 {
 	KeydKeys *page = &keyd->keys;
 	uint64_t cursor = 0, kept = 0;
@@ -44,7 +45,8 @@ static bool check_vm(Keyd *keyd, const char *vm, Error *err)
 				    &page->keys_count, err))
 			return false;
 		for (size_t i = 0; i < page->keys_count; i++)
-			kept += page->keys[i].state != KEY_DESTROYED;
+			kept += page->keys[i].state != KEY_DESTROYED &&
+				keyd_holds(keyd, page->keys[i].id, who);
 	} while (cursor);
 	return kept < LIMIT_VM_KEYS ||
 	       error_set(err, ERROR_LIMIT,
@@ -60,7 +62,8 @@ bool keyd_check_share(Keyd *keyd, const IpcMessage *message, Error *err)
 	KeyRecord key;
 
 	if (message->type == KEYD_CREATE)
-		return check_made(keyd, create->who, err) && check_vm(keyd, create->vm, err);
+		return check_made(keyd, create->who, err) &&
+		       check_vm(keyd, create->who, create->vm, err);
 	return key_store_get(keyd->store, name->id, 0, &key, err) &&
-	       check_made(keyd, name->who, err) && check_vm(keyd, key.vm, err);
+	       check_made(keyd, name->who, err) && check_vm(keyd, name->who, key.vm, err);
 }

@@ -58,6 +58,8 @@ bool keyd_on_start(Keyd *keyd, const IpcMessage *message, bool *link_ok, Error *
 	keyd->told = known->entries;
 	keyd->verifying = true;
 	walk_begin(&keyd->walk);
+	/* Whose keys are whose, the log tells on the way. */
+	keyd->walk.holders = &keyd->holders;
 	return true;
 }
 
@@ -65,7 +67,7 @@ bool keyd_on_start(Keyd *keyd, const IpcMessage *message, bool *link_ok, Error *
 static bool tell_progress(Keyd *keyd, Error *err)
 {
 	int64_t now_us = clock_monotonic_us(keyd->clock);
-	KeydProgress progress = { .entries = keyd->walk.entries, .keys = keyd->walk.keys };
+	KeydProgress progress = { .entries = keyd->walk.log.entries, .keys = keyd->walk.keys };
 	uint8_t chain[KEY_DIGEST_BYTES];
 
 	if (!keyd->progress_us)
@@ -91,7 +93,7 @@ bool keyd_go_on_starting(Keyd *keyd, Error *err)
 		return tell_progress(keyd, err);
 	keyd->verifying = false;
 	keyd->created = keyd->walk.created;
-	keyd->counted = keyd->walk.entries;
+	keyd->counted = keyd->walk.log.entries;
 	return keyd_tell_head(keyd, err) &&
 	       ipc_send(keyd->link, ROLE_READY, keyd->start, NULL, NULL, NULL, 0, err);
 }
