@@ -268,15 +268,16 @@ def boot(lab, arguments):
     """What is known of it before the move."""
     memory = arguments.memory
     demo_keys.start_vm(lab, lab.vm_text(memory=memory, walker_mem=memory - GUEST_OWN_MIB,
-                                        disk=demo_keys.disk_text(arguments.fresh_key),
+                                        disk=demo_keys.disk_text(),
                                         machine=arguments.machine))
     step(f"vm1 boots in the north: {memory} MiB, an encrypted disk, a TPM, a network card; "
          f"{memory - GUEST_OWN_MIB} MiB of it hold a known pattern on each page")
     with contextlib.closing(Console(lab.north, "vm1")) as console:
         uses = console.tpm(2)
-    if arguments.fresh_key:
-        demo_keys.keep_image(lab)
+        while int(console.next(120)[5]) < 2:  # writes of the disk
+            pass
     uuid = lab.north.vm("vm1")["uuid"]
+    demo_keys.keep(lab, uuid)
     return types.SimpleNamespace(uuid=uuid, tpm=uses, keys=demo_keys.states(lab.north, uuid))
 
 
@@ -371,7 +372,7 @@ def report(lab, arguments, shown):
         if not times:
             raise LabError("the search found the pattern not even in clear: it proves nothing")
     print("\nvm1 left north.example and runs in south.example.\n")
-    report_migration(here, there, probe, before, arguments.fresh_key)
+    report_migration(here, there, probe, before)
     report_guest(guest)
     report_wire(tap, found, found_nv, control)
     print(flush=True)

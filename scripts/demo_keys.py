@@ -2,48 +2,54 @@
 """What ./demo shows of keys: a key manager in each domain, a VM with an encrypted disk and a TPM, and
 after its move what both key managers, the files and what was signed say. All commands are run as they
 are printed."""
+import base64
 import contextlib
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 
-from lab import PATTERN, Host, LabError, wait_for
+from lab import PATTERN, Host, LabError, run, wait_for
 from demo_screen import shown, step
 
 VOLUME = "vm1.img"
 DISK_MIB = 32
 COMMAND_SECONDS = 120
 DESCRIPTION = "vm1.conf"
-KEPT = "kept.img"
+KEPT, KEPT_KEY = "kept.img", "kept.key"
 OWN_POOL = "own"
+SECTOR = 512
 LIST = "sealift key list | awk '{ printf \"%-32s  %-7s  %-11s  %-13s  %s\\n\", $1, $2, $3, $5, $6 }'"
 VERIFY = ("openssl cms -verify -binary -cades -purpose any -inform DER -in evidence/{piece}.der "
           "-CAfile pki/{domain}/root.crt | cut -d, -f1,2")
+READ = ("qemu-img convert -O raw --object secret,id=kept,file=" + KEPT_KEY + " --image-opts "
+        "driver=luks,key-secret=kept,file.filename={image} read.img && grep -c " + PATTERN + " read.img")
 
 
 # --- before the move -----------------------------------------------------------------------------
 
-def pool_directory(host, fresh_key):
-    return os.path.join(host.directory, "disks") if fresh_key else os.path.join(host.lab.directory, "shared")
+def pool_directory(host):
+    return os.path.join(host.directory, "disks")
 
 
 def configure(lab, fresh_key, extra):
-    """A root key and certificates for the key manager of each domain; with `fresh_key` also a pool that
-    the other host does not reach, of the same name on both."""
+    """For each domain a root key and certificates for its key manager, and a pool that the other host does
+    not reach, of the same name on both. Unless disks come under a `fresh_key`, they travel as they are
+    stored, and the south changes their keys when they have come."""
     for host in lab.hosts:
-        if fresh_key:
-            make_pool(host)
-        host.write_config(extra + host.make_keys())
+        make_pool(host, fresh_key)
+        host.make_keys()
+        host.write_config(extra + host.keys_text(extra="" if fresh_key else "rekey_after_move = true;"))
 
 
-def make_pool(host):
+def make_pool(host, fresh_key):
     """One of the host's own."""
-    directory = pool_directory(host, True)
+    directory = pool_directory(host)
     os.mkdir(directory, 0o700)
     others = ", ".join(f'"{domain}"' for domain in host.lab.domains)
-    host.pools = (f', {{ name = "{OWN_POOL}"; directory = "{directory}"; own = true; local = true; '
-                  f'domains = [ {others} ]; }}')
+    host.pools = (f', {{ name = "{OWN_POOL}"; directory = "{directory}"; own = true; '
+                  f'sealed = {"false" if fresh_key else "true"}; local = true; domains = [ {others} ]; }}')
 
 
 def wait_until_served(lab):
@@ -60,9 +66,8 @@ def start_vm(lab, text):
     command(lab.north, f"sealift vm start {DESCRIPTION}")
 
 
-def disk_text(fresh_key):
-    pool = OWN_POOL if fresh_key else "shared"
-    return (f'{{ pool = "{pool}"; volume = "{VOLUME}"; format = "raw"; size = "{DISK_MIB}M"; '
+def disk_text():
+    return (f'{{ pool = "{OWN_POOL}"; volume = "{VOLUME}"; format = "raw"; size = "{DISK_MIB}M"; '
             'encryption = "luks"; }')
 
 
@@ -114,11 +119,15 @@ def wait_for_keys(lab, known, fresh_key):
 def show(lab, known, migration, fresh_key):
     """`known`: uuid and keys of the VM before it moved."""
     wait_for_keys(lab, known, fresh_key)
+    if not fresh_key:
+        wait_for("new master key", lambda: "exposed" not in lab.south.vm("vm1"), COMMAND_SECONDS, 0.1)
     print("keys   The disk is encrypted by LUKS, the TPM's state too. Both domains have a key manager.\n")
     for host in lab.hosts:
         command(host, LIST)
     show_receipts(lab, migration)
-    show_images(lab, fresh_key)
+    show_images(lab)
+    if not fresh_key:
+        show_new_master_key(lab)
     show_north_cannot(lab, fresh_key)
 
 
@@ -148,9 +157,9 @@ def check_tampered(lab, piece, domain, migration):
         raise LabError(f"openssl verifies {piece} with one bit changed, too")
 
 
-def show_images(lab, fresh_key):
-    path = os.path.relpath(pool_directory(lab.south, fresh_key), lab.directory)
-    for directory in ["state/tpm"] + (["disks"] if fresh_key else []):
+def show_images(lab):
+    path = os.path.relpath(pool_directory(lab.south), lab.directory)
+    for directory in ("state/tpm", "disks"):
         command(lab.north, f"ls -A north/{directory} south/{directory}")
         if os.listdir(os.path.join(lab.north.directory, directory)):
             raise LabError(f"the north's {directory} is not empty")
@@ -159,22 +168,59 @@ def show_images(lab, fresh_key):
         raise LabError("the image holds what the guest wrote in clear")
 
 
+def show_new_master_key(lab):
+    """The north, not honest, has kept the image's header and the key that opens it."""
+    step("the south has given the disk a new master key while the guest worked; now the north, which has "
+         "kept the disk's header and the key for it, gets a copy of the south's image")
+    with open(os.path.join(lab.directory, KEPT), "rb") as file:
+        # LUKS 1: the number of sectors before the data, big-endian, at byte 104.
+        header = file.read(SECTOR)
+        file.seek(0)
+        header = file.read(int.from_bytes(header[104:108], "big") * SECTOR)
+    theirs, mixed = (os.path.join(lab.directory, name) for name in ("south.img", "mixed.img"))
+    shutil.copy2(os.path.join(pool_directory(lab.south), VOLUME), theirs)
+    shutil.copy2(theirs, mixed)
+    with open(mixed, "r+b") as file:
+        file.write(header)
+    found = int(command(lab.north, READ.format(image=KEPT)))
+    if not found:
+        raise LabError("the north does not even read the image that it kept: that proves nothing")
+    if "Invalid password" not in command(lab.north, READ.format(image="south.img"), good=False):
+        raise LabError("the kept key opens the south's image, or fails for another reason")
+    # It opens what it is given, and reads noise: grep finds nothing, and says so by its status.
+    if command(lab.north, READ.format(image="mixed.img"), good=False).strip() != "0":
+        raise LabError("the kept header reads the south's image")
+
+
 def show_north_cannot(lab, fresh_key):
     words = command(lab.north, f"sealift vm start {DESCRIPTION}", good=False)
-    if ("No such file" if fresh_key else "moved to another host") not in words:
-        raise LabError("the north refuses for another reason than that VM or disk are gone")
-    more = ", and of the image as it was before the move" if fresh_key else ""
+    if "moved to" not in words:
+        raise LabError("the north refuses for another reason than that the VM is gone")
     step("north2, another host of the north, has not heard of the move; it is given the north's root key "
-         f"and a copy of its key store{more}")
+         "and a copy of its key store, and of the image as it was before the move")
     with forgetful_host(lab, fresh_key) as host:
         words = command(host, f"sealift vm start {DESCRIPTION}", good=False)
     if not re.search("its key [0-9a-f]{32} is destroyed", words):
         raise LabError("north2 refuses for another reason than that the key is destroyed")
 
 
-def keep_image(lab):
-    """As a north does that is not honest."""
-    shutil.copy2(os.path.join(pool_directory(lab.north, True), VOLUME), os.path.join(lab.directory, KEPT))
+def keep(lab, uuid):
+    """As a north does that is not honest: the image, and the value of its key."""
+    shutil.copy2(os.path.join(pool_directory(lab.north), VOLUME), os.path.join(lab.directory, KEPT))
+    path = os.path.join(lab.directory, KEPT_KEY)
+    store = os.path.join(lab.north.state, "keys")
+    with tempfile.TemporaryDirectory(dir=lab.directory) as copy:
+        for name in os.listdir(store):
+            # Not whose they are: only their owner opens them.
+            shutil.copyfile(os.path.join(store, name), os.path.join(copy, name))
+            os.chmod(os.path.join(copy, name), 0o600)
+        words = run([os.path.join(lab.build, "tests", "lab", "key-value"), os.path.join(copy, "keys.db"),
+                     lab.north.root_key, uuid])
+    image = next(id for (id, purpose) in states(lab.north, uuid) if purpose == "image")
+    value = next(line.split()[2] for line in words.splitlines() if line.split()[0] == image)
+    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        # The passphrase of a slot is the key's Base64.
+        file.write(base64.b64encode(bytes.fromhex(value)))
 
 
 @contextlib.contextmanager
@@ -186,9 +232,8 @@ def forgetful_host(lab, fresh_key):
     host.namespace, host.port, host.root_key = north.namespace, north.port + 1, north.root_key
     os.mkdir(host.state, 0o700)
     copy_store(os.path.join(north.state, "keys"), os.path.join(host.state, "keys"))
-    if fresh_key:
-        make_pool(host)
-        os.rename(os.path.join(lab.directory, KEPT), os.path.join(pool_directory(host, True), VOLUME))
+    make_pool(host, fresh_key)
+    os.rename(os.path.join(lab.directory, KEPT), os.path.join(pool_directory(host), VOLUME))
     host.write_config(host.keys_text())
     try:
         host.start()

@@ -60,7 +60,7 @@ def mib(size):
     return f"{size / (1 << 20):,.1f} MiB"
 
 
-def report_migration(here, there, probe, before, fresh_key):
+def report_migration(here, there, probe, before):
     report, peer = here["report"], there.get("report", {})
     row("time", "from the command to RESUME", f"{duration(report['total_ms'])}, of it "
         f"{duration(report['populate_ms'])} to populate the memory in the south")
@@ -73,12 +73,10 @@ def report_migration(here, there, probe, before, fresh_key):
         row("", "longest silence of the session", f"{duration(probe['tcp']['longest_gap_ms'])} "
             f"(TCP; {duration(before['tcp']['longest_gap_ms'])} before the migration)")
     row("bytes", "of the VM's stream", mib(report["stream_bytes"]))
-    over = report["wire_bytes"] / max(1, report["stream_bytes"]) - 1
-    row("", "on the wire", mib(report["wire_bytes"]) +
-        (", with the copy of the disk" if fresh_key else f" (+{100 * over:.3f} %)"))
+    row("", "on the wire", mib(report["wire_bytes"]) + ", with the copy of the disk")
     row("", "throughput", f"{report['throughput_bytes_s'] / 1e6:,.0f} MB/s")
     cpu = report["mover_cpu_ms"] + peer.get("mover_cpu_ms", 0)
-    per_gib = cpu / max(1, report["stream_bytes"]) * (1 << 30) / 2000
+    per_gib = cpu / max(1, report["wire_bytes"]) * (1 << 30) / 2000
     row("cost", "CPU of the movers", f"{report['mover_cpu_ms']:.0f} ms north, "
         f"{peer.get('mover_cpu_ms', 0):.0f} ms south: {per_gib:.2f} s per GiB and side")
     row("", "peak memory of a mover",

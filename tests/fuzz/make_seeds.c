@@ -245,5 +245,6 @@ int main(int argc, char **argv)
 	seeds_write_guard(argv[1]);
 	seeds_write_requests(argv[1]);
 	seeds_write_nbd(argv[1]);
+	seeds_write_keylink(argv[1]);
 	return 0;
 }

@@ -30,5 +30,7 @@ void seeds_write_guard(const char *root);
 void seeds_write_requests(const char *root);
 /* make_seeds_nbd.c: conversations of NBD. */
 void seeds_write_nbd(const char *root);
+/* make_seeds_keylink.c: what hosts say to a key manager that they share. */
+void seeds_write_keylink(const char *root);
 
 #endif

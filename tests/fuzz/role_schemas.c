@@ -3,12 +3,12 @@
 
 #include <assert.h>
 
-#include "role/keyd_messages.h"
+#include "role/keylink_messages.h"
 
 static const IpcRule *const tables[] = {
 	gate_rules,	   notary_verify_rules, notary_sign_rules,  mover_rules,
 	engine_gate_rules, engine_notary_rules, engine_mover_rules, keyd_rules,
-	engine_keyd_rules,
+	engine_keyd_rules, keylink_connect_rules, keylink_serve_rules, engine_keylink_connect_rules,
 };
 
 static bool is_known(const Schema *schema, const Schema *const *schemas, size_t used)

@@ -27,7 +27,9 @@ enum {
 	SHA256 = 0x0b,
 	PCR = 16,
 	VALUE_BYTES = 32,
-	NV_ATTRIBUTES = 0x00060006, /* written and read by owner and by its own (empty) password */
+	/* Written and read by owner and by its own (empty) password; without TPMA_NV_NO_DA a machine
+	 * whose plug is pulled a few times is taken for one that is guessed at, and locked out. */
+	NV_ATTRIBUTES = 0x02060006,
 	HEAD_BYTES = 10,
 };
 

@@ -132,13 +132,18 @@ class DiskCase(key_case.KeyCase):
     def local(self):
         return [disk for disk in self.disks if disk.pool == "local"]
 
+    def images(self, host):
+        """What is in its pool but for what no VM writes, which a move leaves where it was."""
+        kept = {disk.volume for disk in getattr(self, "disks", None) or () if disk.read_only}
+        return sorted(set(os.listdir(self.pool_path(host))) - kept)
+
     def assert_images_at(self, host):
-        """Each copied disk's image is here and nowhere else, and nothing else is in the pools."""
+        """Each copied disk's image is here and nowhere else, but where it was only read, and nothing else
+        is in the pools."""
         names = sorted(disk.volume for disk in self.local())
         with contextlib.suppress(LabError):
-            wait_for("end of the other images", lambda: not os.listdir(self.pool_path(self.other(host))),
-                     LONG)
-        self.assertEqual(os.listdir(self.pool_path(self.other(host))), [])
+            wait_for("end of the other images", lambda: not self.images(self.other(host)), LONG)
+        self.assertEqual(self.images(self.other(host)), [])
         self.assertEqual(sorted(os.listdir(self.pool_path(host))), names)
         for name in names:
             status = os.stat(os.path.join(self.pool_path(host), name))
@@ -180,7 +185,7 @@ class DiskCase(key_case.KeyCase):
 
     def leftovers(self, host, vm="vm1"):
         found = super().leftovers(host, vm)
-        found += [f"image {name}" for name in os.listdir(self.pool_path(host))]
+        found += [f"image {name}" for name in self.images(host)]
         found += [f"key {key} {state}" for key, state in self.states(host).items() if state != "destroyed"]
         return found
 
@@ -212,6 +217,17 @@ class DiskCase(key_case.KeyCase):
         migration = self.migrate(source, destination, **{"bandwidth": MIB, **more})
         self.wait_step(source, migration, "disks")
         wait_for("bytes of a disk", lambda: self.received(destination) > MIB, LONG)
+        self.wait_step(source, migration, "disks")
+        return migration, None
+
+    def hold_both_disks(self, source, destination, **more):
+        """The last disk's copy has begun, and none is done. What the first one has on its way when the
+        next one is to begin is sent before that."""
+        migration = self.migrate(source, destination, bandwidth=4 * MIB, **more)
+        self.wait_step(source, migration, "disks")
+        wait_for("both copies", lambda: all(disk["total_bytes"] for disk in
+                                            self.view(source, migration).get("disks") or [{"total_bytes": 0}]),
+                 LONG)
         self.wait_step(source, migration, "disks")
         return migration, None
 

@@ -78,6 +78,12 @@ class Whole(disk_copy_case.DiskCase):
             self.assert_nowhere(new, self.files_of(north))
             self.stop_guest()
 
+    def test_two(self):
+        self.there_and_back(LUKS, PLAIN_QCOW2)
+
+    def test_three(self):
+        self.there_and_back(PLAIN, LUKS_QCOW2, PLAIN_QCOW2)
+
     def test_beside_a_shared_one(self):
         """One that is copied, and one that both reach, which stays the file that it was."""
         north, south = self.lab.hosts
@@ -102,6 +108,7 @@ class Whole(disk_copy_case.DiskCase):
         self.moved(north, south)
         self.assert_runs_only(south)
         self.assertEqual(self.content(south, fixed), due)
+        self.assertEqual(self.content(north, fixed), due)
         self.stop_guest()
 
     def test_sparse(self):

@@ -525,8 +525,8 @@ class Commands(RefusalCase):
         if not self.session:
             self.new_guest()
         self.moved(north, south)
-        with self.assertRaisesRegex(LabError, r"conflict: VM vm1 \(\S+\) was moved to another host: "
-                                              r"started here again it would run twice"):
+        with self.assertRaisesRegex(LabError, r"conflict: VM vm1 \(\S+\) was moved to another host, "
+                                              r"spiffe://south\.example/host/south: started here again it would run twice"):
             self.lab.start_vm(host=north, seed=self.seed, memory=self.memory)
         self.assert_runs_only(south)
         self.moved(south, north)
