@@ -131,6 +131,8 @@ static const char *keys_outcome(const MigrationRecord *record)
 		return moved ? "active" : "discarded";
 	if (!moved)
 		return record->keys_exposed ? "exposed" : "active";
+	if (record->keys_shared)
+		return "handed-over";
 	return record->keep_keys ? "kept" : "destroyed";
 }
 

@@ -111,6 +111,7 @@ static void activated(Migration *m, const KeyTransferred *result)
 	Error err = ERROR_INIT;
 
 	m->record.keys_moving = false;
+	m->record.keys_shared = migration_keys_stayed(result);
 	if (!migration_journal_record(m, &err))
 		migration_log(m, true, "goes on without the journal");
 	if (!migration_send_document(m, KEY_DOCUMENT_ACTIVATED, result, &err))
@@ -121,8 +122,11 @@ static void activated(Migration *m, const KeyTransferred *result)
 static void released(Migration *m)
 {
 	m->released = true;
-	migration_log(m, false, "the source's key manager %s the keys",
-		      m->record.keep_keys ? "kept" : "destroyed");
+	if (m->record.keys_shared)
+		migration_log(m, false, "the source has let go of the keys");
+	else
+		migration_log(m, false, "the source's key manager %s the keys",
+			      m->record.keep_keys ? "kept" : "destroyed");
 	if (m->step == DST_ACTIVE)
 		destination_finish_if_all(m);
 }

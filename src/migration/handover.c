@@ -5,6 +5,7 @@
 
 #include "crypto/digest.h"
 #include "migration/internal.h"
+#include "role/keylink_messages.h"
 
 static const char tpm_slot[] = "tpm0";
 
@@ -104,6 +105,13 @@ bool migration_ask_keys(Migration *m, TransferKind kind, const PeerMessage *in)
 		migration_log(m, true, "%s", err.text);
 	m->ports->keys(m->ports->context, m, kind, in);
 	return true;
+}
+
+bool migration_keys_stayed(const KeyTransferred *result)
+{
+	static const char line[] = HANDOVER_MAGIC;
+
+	return result->document_size >= sizeof(line) - 1 && !memcmp(result->document, line, sizeof(line) - 1);
 }
 
 void migration_keep_document(Migration *m, KeyDocument document, const void *cms, size_t size)

@@ -130,6 +130,9 @@ bool migration_ask_keys(Migration *m, TransferKind kind, const PeerMessage *in);
 /* Sends what our key manager signed. */
 MUST_CHECK bool migration_send_document(Migration *m, KeyDocument document,
 					const KeyTransferred *result, Error *err);
+/* Whether what our key manager said is no statement, but a line between two hosts that share it:
+ * nothing was packed, and nothing is destroyed (PROTOCOL.md). */
+bool migration_keys_stayed(const KeyTransferred *result);
 /* Puts evidence aside for auditors. */
 void migration_keep_document(Migration *m, KeyDocument document, const void *cms, size_t size);
 MUST_CHECK bool migration_send_disks(Migration *m, DisksWord word, Error *err);

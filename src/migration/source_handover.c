@@ -178,10 +178,14 @@ static void released(Migration *m, const KeyTransferred *result)
 	KeyDocument document = m->record.keep_keys ? KEY_DOCUMENT_KEPT : KEY_DOCUMENT_DESTROYED;
 
 	m->record.keys_moving = false;
+	m->record.keys_shared = migration_keys_stayed(result);
 	migration_drop(&m->receipt);
 	if (!migration_journal_record(m, &err))
 		migration_log(m, true, "goes on without the journal");
-	migration_log(m, false, "keys %s", m->record.keep_keys ? "kept" : "destroyed");
+	migration_log(m, false, "keys %s",
+		      m->record.keys_shared ? "are the other host's now" :
+		      m->record.keep_keys   ? "kept" :
+					      "destroyed");
 	/* A courtesy: the destination can ask for it as long as it likes. */
 	if (!migration_send_document(m, document, result, &err))
 		migration_log(m, true, "%s was not sent: %s", key_document_words[document], err.text);

@@ -96,6 +96,7 @@ static const Field migration_fields[] = {
 	  .n_words = MANNER_COUNT },
 	OPTIONAL_BOOL(paused),
 	OPTIONAL_BOOL(keys_moving),
+	OPTIONAL_BOOL(keys_shared),
 	OPTIONAL_BOOL(keys_exposed),
 	{ .name = "permit", .kind = FIELD_HEX, .optional = true,
 	  .offset = offsetof(MigrationRecord, permit), .size = DIGEST_SHA384_BYTES },

@@ -116,6 +116,7 @@ typedef struct MigrationRecord {
 	bool keys_moving;
 	MoveManner manner;
 	bool paused; /* source, offline: the guest was stopped for the move, or is about to be */
+	bool keys_shared;  /* both hosts have one key manager: the keys stayed in it, and changed hands */
 	bool keys_exposed; /* source: it was undone after the other domain may have seen them */
 	uint8_t permit[DIGEST_SHA384_BYTES]; /* SHA-384 of the digests of offer and accept */
 	uint64_t category; /* ErrorCategory of the end */

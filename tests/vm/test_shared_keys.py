@@ -115,6 +115,8 @@ class SharedKeys(key_case.KeyCase):
         self.assertEqual(south.keys_of(self.uuid), {})
         self.assertEqual(self.exposed(north), {""})
         migration = view["migration"]
+        for host, outcome in ((south, "handed-over"), (north, "active")):
+            wait_for(outcome, lambda h=host, o=outcome: self.view(h, migration)["keys"]["outcome"] == o, LONG)
         self.assertIn(("attested", f"handover {migration} begun -"), self.story(south))
         self.assertIn(("attested", f"handover {migration} done"), self.story(north))
         # What is signed is the hosts' own; of the keys the log tells.
