@@ -10,13 +10,13 @@ static const Field dial_fields[] = {
 	SCHEMA_U64(KeylinkDial, port, 1, 65535),
 	SCHEMA_TEXT(KeylinkDial, manager, TEXT_PRINTABLE, 1),
 };
-SCHEMA_DEFINE(keylink_dial_schema, "dial", KeylinkDial, dial_fields);
+SCHEMA_DEFINE(keylink_dial_schema, "keylink-dial", KeylinkDial, dial_fields);
 
 static const Field host_fields[] = { SCHEMA_TEXT(KeylinkHost, name, TEXT_NAME, 1) };
 static SCHEMA_DEFINE(host_schema, "host", KeylinkHost, host_fields);
 
 static const Field serve_fields[] = { SCHEMA_LIST(KeylinkServe, hosts, &host_schema, 1) };
-SCHEMA_DEFINE(keylink_serve_schema, "serve", KeylinkServe, serve_fields);
+SCHEMA_DEFINE(keylink_serve_schema, "keylink-serve", KeylinkServe, serve_fields);
 
 static const Field state_fields[] = {
 	SCHEMA_BOOL(KeylinkState, there),
@@ -108,7 +108,7 @@ void keylink_host_of_who(const char *who, char ret_host[LIMIT_SPIFFE_ID])
 /* type, schema, least and most descriptors, states, next state, name */
 const IpcRule keylink_connect_rules[] = {
 	TRUST_ROWS,
-	{ KEYLINK_DIAL, &keylink_dial_schema, 0, 0, STARTING, IPC_KEEP, "dial" },
+	{ KEYLINK_DIAL, &keylink_dial_schema, 0, 0, STARTING, IPC_KEEP, "keylink-dial" },
 	{ KEYD_START, &keyd_head_schema, 0, 0, STARTING, ROLE_SERVING, "start" },
 	REQUEST_ROWS(SERVING),
 	{ KEYD_USED, NULL, 0, 0, SERVING, IPC_KEEP, "used" },
@@ -126,7 +126,7 @@ const IpcRule engine_keylink_connect_rules[] = {
 
 const IpcRule keylink_serve_rules[] = {
 	TRUST_ROWS,
-	{ KEYLINK_SERVE, &keylink_serve_schema, 0, 0, STARTING, ROLE_SERVING, "serve" },
+	{ KEYLINK_SERVE, &keylink_serve_schema, 0, 0, STARTING, ROLE_SERVING, "keylink-serve" },
 	ANSWER_ROWS(SERVING),
 	{ 0 },
 };
