@@ -26,13 +26,12 @@ static void on_connection(evutil_socket_t fd, short what, void *context)
 
 	(void)what;
 	assert_true(ours >= 0);
-	/* QEMU tries again, once, when a connection has ended. */
-	if (way->hangs_up || !way->daemon.vm ||
+	/* QEMU tries again, once, when a connection has ended; the engine does not listen any more. */
+	if (way->relay || way->hangs_up || !way->daemon.vm ||
 	    !vmm_connect(way->daemon.vm, STORAGE_DAEMON_SOCKET, &theirs, &err)) {
 		close(ours);
 		return;
 	}
-	assert_null(way->relay);
 	disk_mirror_cut(&way->fd);
 	way->fd = fcntl(ours, F_DUPFD_CLOEXEC, 3);
 	way->relay = relay_new(way->copy->world->base, ours, theirs);
