@@ -379,7 +379,8 @@ bool vm_rekey_before_start(Engine *engine, Manifest *manifest, const Vm *old, Er
 
 		if (disk->encryption != DISK_LUKS || !before)
 			continue;
-		disk->key_version = before->key_version;
+		/* Said in full: only of a disk that nobody remembers it is guessed (disk_keys.h). */
+		disk->key_version = disk_key_version(before);
 		rekey_files_find(&engine->config.resources, before, &files);
 		if (files.place == REKEY_EXCHANGED)
 			disk->key_version = files.version;

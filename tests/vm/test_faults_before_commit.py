@@ -45,7 +45,7 @@ class Idle(vmcase.VmCase):
         self.assertEqual(source.vm("vm1")["state"], "stopped")
         error = source.refusal("migrate", vm="vm1", destination=destination.name)
         self.assertEqual(error, {"category": "conflict",
-                                 "text": "VM vm1 is not running here, state stopped"})
+                                 "text": "VM vm1 is stopped here: --cold moves it so"})
         self.drop_session()
 
 
