@@ -347,24 +347,22 @@ static bool make_image(ImageCreate *create, const ImageRequest *request, Error *
 	return true;
 }
 
-/* From outside, just after its start: it is ours and works for us, only a fault of it is bounded.
- */
-static bool limit(const ImageCreate *create, const ImageRequest *request, Error *err)
+/* It is ours and works for us, only a fault of it is bounded. */
+static void limit(QemuCommand *command, const ImageRequest *request)
 {
 	const struct {
-		__rlimit_resource_t resource;
-		rlim_t max;
+		int resource;
+		uint64_t max;
 	} limits[] = { { RLIMIT_AS, MEMORY_MAX },
 		       { RLIMIT_CPU, CPU_MAX_S },
 		       { RLIMIT_FSIZE, stored_max(request) } };
 
+	static_assert(ARRAY_SIZE(limits) <= QEMU_LIMITS_MAX, "room for each limit");
 	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
-		const struct rlimit both = { limits[i].max, limits[i].max };
-
-		if (prlimit(create->process.pid, limits[i].resource, &both, NULL))
-			return error_set_errno(err, ERROR_IO, errno, "cannot limit qemu-img");
+		command->limits[i].resource = limits[i].resource;
+		command->limits[i].max = limits[i].max;
 	}
-	return true;
+	command->limits_count = ARRAY_SIZE(limits);
 }
 
 static bool watch(ImageCreate *create, int64_t deadline_ms, Error *err)
@@ -387,10 +385,12 @@ static bool begin(ImageCreate *create, const ImageRequest *request, Error *err)
 {
 	AUTO_QEMU_COMMAND QemuCommand command = { .argc = 0 };
 
-	return make_image(create, request, err) && build(request, create->fd, &command, err) &&
-	       qemu_process_spawn(&command, &request->resources->user, NULL, &create->process,
+	if (!make_image(create, request, err) || !build(request, create->fd, &command, err))
+		return false;
+	limit(&command, request);
+	return qemu_process_spawn(&command, &request->resources->user, NULL, &create->process,
 				  err) &&
-	       limit(create, request, err) && watch(create, request->deadline_ms, err);
+	       watch(create, request->deadline_ms, err);
 }
 
 ImageCreate *image_create_new(struct event_base *base, const ImageRequest *request,

@@ -14,6 +14,7 @@ enum {
 	QEMU_FD_SOCKETS = QEMU_FD_FIRST, /* in QEMU: O_PATH of the directory for its sockets */
 	QEMU_FDS_MAX = 5 + 2 * LIMIT_DISKS + LIMIT_NICS,
 	QEMU_ARGS_MAX = 72 + 10 * LIMIT_DISKS + 4 * LIMIT_NICS,
+	QEMU_LIMITS_MAX = 4,
 };
 
 /* As QEMU sees them; the engine reaches the same sockets beneath the VM's socket directory. */
@@ -42,6 +43,12 @@ typedef struct QemuCommand {
 	size_t argc;
 	int fds[QEMU_FDS_MAX]; /* borrowed; fds[i] is QEMU_FD_FIRST + i in QEMU */
 	size_t fds_count;
+	/* Bounds that the process sets itself (setrlimit(2)), soft and hard, before it is QEMU. */
+	struct {
+		int resource;
+		uint64_t max;
+	} limits[QEMU_LIMITS_MAX];
+	size_t limits_count;
 } QemuCommand;
 
 /* Builds it. *ret_command is zeroed on entry; release with qemu_command_clear. */

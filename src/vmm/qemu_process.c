@@ -117,6 +117,17 @@ static void take_descriptors(const QemuCommand *command, int log_fd)
 		fail_child("cannot open /dev/null\n");
 }
 
+/* While it may still: its next user could not, nor could its parent from then on. */
+static void set_limits(const QemuCommand *command)
+{
+	for (size_t i = 0; i < command->limits_count; i++) {
+		const struct rlimit both = { command->limits[i].max, command->limits[i].max };
+
+		if (setrlimit((__rlimit_resource_t)command->limits[i].resource, &both))
+			fail_child("cannot set its limits\n");
+	}
+}
+
 static void drop_privileges(const QemuUser *user)
 {
 	struct rlimit no_core = { 0, 0 };
@@ -175,6 +186,7 @@ static _Noreturn void become_qemu(const QemuCommand *command, const QemuUser *us
 		_exit(127);
 	umask(0077);
 	take_descriptors(command, log_fd);
+	set_limits(command);
 	drop_privileges(user);
 	if (parent)
 		die_with(parent);
