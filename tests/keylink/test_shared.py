@@ -24,6 +24,13 @@ ALPN = "sealift-keys/1"
 FAILED, CREATE, SHOW, LIST, PLACES, HEAD, KEY, PLACE_LIST = 6, 129, 130, 131, 138, 144, 145, 151
 
 
+def program_of(pid):
+    """As it was called; None if it is gone."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read().split(b"\0")[0].decode(errors="replace")
+    return None
+
+
 class Shared(unittest.TestCase):
     def setUp(self):
         self.lab = shared_lab.SharedLab(namespaces=False)
@@ -140,8 +147,9 @@ class Hosts(Shared):
         self.start(self.north, self.south)
         path = os.path.join(self.lab.libexec, "sealift-keyd")
         os.rename(path, path + ".away")
-        for pid in lab.run(["pgrep", "-f", path]).split():
-            os.kill(int(pid), 9)
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit() and program_of(name) == path]
+        self.assertEqual(len(pids), 1)
+        os.kill(pids[0], 9)
 
         def refused():
             with contextlib.closing(self.south.api()) as api:
