@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/keys_link.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/address.h"
 #include "crypto/spiffe.h"
 
 enum {
@@ -112,23 +112,18 @@ static void lose(KeysLink *link, const Error *cause)
 /* Bound here, so that keylink needs no right to bind. */
 static bool open_port(const ConfigKeys *config, int *ret_fd, Error *err)
 {
-	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6,
-				   .sin6_port = htons(config->serve_port) };
-	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(config->serve_port) };
-	bool is_v6 = inet_pton(AF_INET6, config->serve_address, &v6.sin6_addr) == 1;
+	struct sockaddr_storage at;
+	socklen_t size;
 	const int on = 1;
 	AUTO_FD int fd = -1;
 
-	if (!is_v6 && inet_pton(AF_INET, config->serve_address, &v4.sin_addr) != 1)
-		return error_set(err, ERROR_CONFIG,
-				 "keys.serve: \"%s\" is not a numeric IP address",
-				 config->serve_address);
-	fd = socket(is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (!address_parse(config->serve_address, config->serve_port, &at, &size, err))
+		return error_prefix(err, "keys.serve");
+	fd = socket(at.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return error_set_errno(err, ERROR_IO, errno, "keys.serve");
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (bind(fd, is_v6 ? (struct sockaddr *)&v6 : (struct sockaddr *)&v4,
-		 is_v6 ? sizeof(v6) : sizeof(v4)) ||
+	if (bind(fd, (struct sockaddr *)&at, size) ||
 	    listen(fd, BACKLOG))
 		return error_set_errno(err, ERROR_IO, errno, "cannot listen on %s port %u",
 				       config->serve_address, config->serve_port);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/address.h"
 #include "programs/gate/dial.h"
 
 #include <errno.h>
@@ -38,7 +39,7 @@ static Connection *begin(Gate *gate, uint64_t id, const char *address, uint16_t 
 			  (unsigned long long)id);
 		return NULL;
 	}
-	if (!admit_dial(gate, err) || !tcp_parse(address, port, &to, &size, err))
+	if (!admit_dial(gate, err) || !address_parse(address, port, &to, &size, err))
 		return NULL;
 	if (!tcp_address(&to, &peer) || !open_socket(&to, size, &fd, err)) {
 		error_prefix(err, "%s port %u", address, port);

@@ -61,22 +61,3 @@ bool tcp_address(const struct sockaddr_storage *from, PeerAddress *ret_address)
 	return true;
 }
 
-bool tcp_parse(const char *address, uint16_t port, struct sockaddr_storage *ret_to,
-	       socklen_t *ret_size, Error *err)
-{
-	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port) };
-	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
-
-	memset(ret_to, 0, sizeof(*ret_to));
-	if (inet_pton(AF_INET, address, &v4.sin_addr) == 1) {
-		memcpy(ret_to, &v4, sizeof(v4));
-		*ret_size = sizeof(v4);
-		return true;
-	}
-	if (inet_pton(AF_INET6, address, &v6.sin6_addr) == 1) {
-		memcpy(ret_to, &v6, sizeof(v6));
-		*ret_size = sizeof(v6);
-		return true;
-	}
-	return error_set(err, ERROR_CONFIG, "\"%s\" is not a numeric IP address", address);
-}

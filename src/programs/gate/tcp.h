@@ -17,8 +17,5 @@ uint64_t tcp_rtt_us(int fd);
 /* Text and key of an address; false if it is neither IPv4 nor IPv6. */
 MUST_CHECK bool tcp_address(const struct sockaddr_storage *from, PeerAddress *ret_address);
 
-/* A numeric address and a port as what connect(2) takes. ERROR_CONFIG for a name. */
-MUST_CHECK bool tcp_parse(const char *address, uint16_t port, struct sockaddr_storage *ret_to,
-			  socklen_t *ret_size, Error *err);
 
 #endif

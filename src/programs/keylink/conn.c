@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/address.h"
+
 enum { PART_US = 3 * LIMIT_HANDSHAKE_MS * 1000, READS_AT_ONCE = 8 };
 
 static void tune(int fd)
@@ -76,26 +78,6 @@ void conn_free(Conn *conn)
 	free(conn);
 }
 
-static bool parse_address(const char *address, uint16_t port, struct sockaddr_storage *ret_to,
-			  socklen_t *ret_size, Error *err)
-{
-	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port) };
-	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
-
-	memset(ret_to, 0, sizeof(*ret_to));
-	if (inet_pton(AF_INET, address, &v4.sin_addr) == 1) {
-		memcpy(ret_to, &v4, sizeof(v4));
-		*ret_size = sizeof(v4);
-		return true;
-	}
-	if (inet_pton(AF_INET6, address, &v6.sin6_addr) == 1) {
-		memcpy(ret_to, &v6, sizeof(v6));
-		*ret_size = sizeof(v6);
-		return true;
-	}
-	return error_set(err, ERROR_CONFIG, "\"%s\" is not a numeric IP address", address);
-}
-
 Conn *conn_dial(const Trust *trust, const char *address, uint16_t port, Error *err)
 {
 	struct sockaddr_storage to;
@@ -103,7 +85,7 @@ Conn *conn_dial(const Trust *trust, const char *address, uint16_t port, Error *e
 	AUTO_FD int fd = -1;
 	Conn *conn;
 
-	if (!parse_address(address, port, &to, &size, err))
+	if (!address_parse(address, port, &to, &size, err))
 		return NULL;
 	fd = socket(to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0) {
